@@ -1,0 +1,131 @@
+"""The composition root: builds everything out of settings, and nothing else does."""
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+import aioapp
+from aioapp import auth, logs
+from aioapp.auth import Credentials
+from aioapp.endpoints import OPERATIONS, endpoints
+from aioapp.generation import Generate, compose
+from aioapp.layers import Drain, drained, observed, timed
+from aioapp.services import Services
+from aioapp.settings import Settings, from_environ
+from aioapp.simulator import create_simulator
+from aioapp.upstream.claude import Claude
+from aioapp.upstream.retries import Retries
+from aioapp.web import SERVICES
+from aioapp.web.cors import allow_origins
+from aioapp.web.middlewares import explained, identified, logged, stamp
+from aioapp.web.operation import Operation
+from aioapp.web.ws import SOCKETS, close_sockets
+
+API = "https://api.anthropic.com"
+LARGEST_BODY = 2**20
+KEEP_IDLE = 60.0
+"""Seconds that an idle connection to Claude is kept: a new one costs a TLS handshake."""
+
+
+def create_app(
+        settings: Settings, *, operations: Sequence[Operation] = OPERATIONS, upstream: Generate | None = None,
+        credentials: Credentials | None = None, loopback: bool = False,
+) -> web.Application:
+    """The server as an aiohttp application.
+
+    `upstream` and `credentials` stand in for Claude and for what the environment holds. `loopback` says that only this
+    machine can reach the server; only then is a Claude Code login used.
+    """
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[identified, logged, explained])
+    app.on_response_prepare.append(stamp)
+    app.router.add_routes([endpoint.route for endpoint in endpoints(operations)])
+    allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
+    app[SOCKETS] = set()
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        async with services(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
+            yield
+
+    app.cleanup_ctx.append(run)
+    app.on_shutdown.append(lambda app: drain(app, settings.shutdown_timeout))
+    app.on_shutdown.append(close_sockets)
+    return app
+
+
+def runner_of(app: web.Application) -> web.AppRunner:
+    """How the application must be run: a caller who leaves cancels its handler, which stops Claude too.
+
+    The application itself waits for running generations when it ends; aiohttp's own wait only sweeps up behind it.
+    """
+    return web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logs.server_logger())
+
+
+async def drain(app: web.Application, seconds: float) -> None:
+    """Refuse new generations and give the running ones `seconds`; what can be asked besides is still answered."""
+    await app[SERVICES].drain.wait(seconds)
+
+
+async def create_runner() -> web.AppRunner:
+    """For gunicorn: `gunicorn -k aiohttp.GunicornWebWorker aioapp.app:create_runner`. Settings are the environment's.
+
+    Whether gunicorn's socket is on loopback cannot be known here, so a Claude Code login is never used.
+    """
+    settings = from_environ(os.environ)
+    logs.configure(settings)
+    return runner_of(create_app(settings))
+
+
+@asynccontextmanager
+async def services(
+        settings: Settings, *, upstream: Generate | None, credentials: Credentials | None, loopback: bool,
+) -> AsyncIterator[Services]:
+    """What handlers may reach, for as long as the server runs."""
+    async with AsyncExitStack() as stack:
+        base_url = settings.base_url
+        if settings.simulate:
+            base_url = await stack.enter_async_context(simulated(settings.simulate_pace))
+            credentials = auth.fixed("simulated", "simulator")
+        if credentials is None:
+            credentials = auth.find_credentials(
+                os.environ, loopback=loopback, home=Path.home(), base_url=base_url or API)
+            stack.callback(auth.close, credentials)
+        if upstream is None:
+            session = await stack.enter_async_context(client_session(settings))
+            upstream = claude(settings, session, credentials, base_url or credentials.base_url or API)
+        drain = Drain()
+        yield Services(
+            generate=compose(upstream, observed(logs.log_generation), drained(drain), timed),
+            credentials=credentials, drain=drain, model=settings.model, origins=frozenset(settings.cors_origins),
+            total_timeout=settings.total_timeout, stall_timeout=settings.stall_timeout, debug=settings.debug)
+
+
+def claude(settings: Settings, session: aiohttp.ClientSession, credentials: Credentials, base_url: str) -> Generate:
+    return Claude(
+        session=session, credentials=credentials, url=f"{base_url}/v1/messages", retries=Retries(sleep=asyncio.sleep),
+        connect_timeout=settings.connect_timeout, idle_timeout=settings.idle_timeout).generate
+
+
+def client_session(settings: Settings) -> aiohttp.ClientSession:
+    """Connections to Claude: many, kept, and without compression, which would hold deltas back."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=settings.connections, keepalive_timeout=KEEP_IDLE),
+        headers={"User-Agent": f"aioapp/{aioapp.__version__}", "Accept-Encoding": "identity"},
+        cookie_jar=aiohttp.DummyCookieJar())
+
+
+@asynccontextmanager
+async def simulated(pace: float) -> AsyncIterator[str]:
+    """A simulator of the Messages API on a free port of loopback; gives its URL."""
+    runner = web.AppRunner(
+        create_simulator(pace=pace), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield "http://{}:{}".format(*runner.addresses[0])
+    finally:
+        await runner.cleanup()

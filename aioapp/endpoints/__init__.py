@@ -1,0 +1,24 @@
+"""The table of contents: everything that is served, one feature a file.
+
+A new operation is one file here and its name in `OPERATIONS`; it then has a REST form, an SSE form and a place on the
+WebSocket.
+"""
+from collections.abc import Sequence
+
+from aioapp.endpoints import auth_status, docs, health, root
+from aioapp.endpoints.chat import CHAT
+from aioapp.endpoints.generate import GENERATE
+from aioapp.web.endpoint import Endpoint
+from aioapp.web.operation import Operation, rest
+from aioapp.web.sse import stream
+from aioapp.web.ws import websocket
+
+OPERATIONS: tuple[Operation, ...] = (GENERATE, CHAT)
+
+
+def endpoints(operations: Sequence[Operation] = OPERATIONS) -> tuple[Endpoint, ...]:
+    """Everything that a server of `operations` serves, in the order in which it is documented."""
+    forms = [form(operation) for operation in operations for form in (rest, stream)]
+    served = (*forms, websocket(operations, path="/ws/generate"),
+              root.ROOT, health.HEALTH, health.LIVE, auth_status.AUTH_STATUS)
+    return (*served, *docs.pages(served))

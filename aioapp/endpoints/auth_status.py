@@ -1,0 +1,47 @@
+"""Where the server's credentials for Claude come from and what state they are in, without any part of them."""
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+
+from aioapp.endpoints.health import AUTH_TYPES
+from aioapp.web import SERVICES, wire
+from aioapp.web.endpoint import Endpoint, json_response
+
+
+class StatusAnswer(Schema):
+    is_valid = fields.Boolean(required=True)
+    auth_type = fields.String(required=True, allow_none=True, validate=validate.OneOf(AUTH_TYPES))
+    source = fields.String(required=True, allow_none=True)
+    available_methods = fields.List(fields.String(), required=True)
+    expires_at = fields.DateTime(required=True, allow_none=True)
+    error = fields.String(required=True, allow_none=True)
+    summary = fields.String(required=True)
+
+
+class AuthStatusAnswer(Schema):
+    success = fields.Boolean(required=True)
+    status = fields.Nested(StatusAnswer, required=True)
+    client_initialized = fields.Boolean(required=True)
+    timestamp = fields.DateTime(required=True)
+
+
+async def auth_status(request: web.Request) -> web.Response:
+    status = request.app[SERVICES].credentials.status()
+    return json_response({
+        "success": True,
+        "status": {
+            "is_valid": status.is_valid,
+            "auth_type": status.kind,
+            "source": status.source,
+            "available_methods": list(status.available),
+            "expires_at": status.expires_at and status.expires_at.isoformat(),
+            "error": status.error,
+            "summary": status.summary,
+        },
+        "client_initialized": status.kind is not None,
+        "timestamp": wire.now(),
+    })
+
+
+AUTH_STATUS = Endpoint(
+    name="authStatus", path="/auth-status", handler=auth_status, summary="State of the credentials for Claude",
+    answers={200: {"application/json": AuthStatusAnswer}})

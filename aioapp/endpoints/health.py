@@ -1,0 +1,48 @@
+"""Whether the server can answer, and whether it lives at all."""
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+
+from aioapp.web import SERVICES, wire
+from aioapp.web.endpoint import Endpoint, json_response
+
+AUTH_TYPES = ("api_key", "oauth_token", "profile", "workload_identity", None)
+
+
+class HealthAnswer(Schema):
+    status = fields.String(required=True, validate=validate.OneOf(("healthy", "unhealthy")))
+    claude_client = fields.String(required=True, validate=validate.OneOf(("initialized", "not initialized")))
+    auth_type = fields.String(required=True, allow_none=True, validate=validate.OneOf(AUTH_TYPES))
+    model = fields.String(required=True)
+    timestamp = fields.DateTime(required=True)
+
+
+class LiveAnswer(Schema):
+    status = fields.String(required=True, validate=validate.Equal("alive"))
+    timestamp = fields.DateTime(required=True)
+
+
+async def health(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    known = services.credentials.status().kind
+    healthy = known is not None and not services.drain.begun
+    return json_response({
+        "status": "healthy" if healthy else "unhealthy",
+        "claude_client": "initialized" if healthy else "not initialized",
+        "auth_type": known,
+        "model": services.model,
+        "timestamp": wire.now(),
+    }, status=200 if healthy else 503)
+
+
+async def live(request: web.Request) -> web.Response:
+    return json_response({"status": "alive", "timestamp": wire.now()})
+
+
+HEALTH = Endpoint(
+    name="health", path="/health", handler=health, summary="Whether generations can be served",
+    description="503 without credentials, and while the server shuts down.",
+    answers={200: {"application/json": HealthAnswer}, 503: {"application/json": HealthAnswer}})
+
+LIVE = Endpoint(
+    name="healthLive", path="/health/live", handler=live, summary="Whether the process runs",
+    answers={200: {"application/json": LiveAnswer}})

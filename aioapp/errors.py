@@ -1,0 +1,105 @@
+"""Every failure that a caller can see.
+
+    AppError                    500  a fault of ours
+    ├── BadRequest              400  Claude, or we, could not take the request
+    ├── Forbidden               403  a browser page of an origin that is not allowed
+    ├── RequestTooLarge         413
+    ├── UnsupportedMediaType    415
+    ├── ValidationFailed        422  the body does not fit its schema
+    ├── UpgradeRequired         426  a plain GET on the WebSocket's path
+    ├── RateLimited             429  Claude's own limit
+    ├── Cancelled               499  the caller stopped its own generation
+    ├── UpstreamFailed          502  Claude answered nonsense, cut the connection or was not there
+    ├── Unavailable             503  nobody can be served now
+    │   ├── NotInitialized           no credentials
+    │   ├── CredentialsRefused       Claude does not take ours
+    │   ├── Overloaded               Claude has too much to do
+    │   └── ShuttingDown             we are about to end
+    └── UpstreamTimeout         504  no answer in time
+
+`web.wire` is the one place that puts them on the wire.
+"""
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class AppError(Exception):
+    """A failure with a status and a title for the caller.
+
+    `detail` is for the caller too: it must hold neither secrets nor internals.
+    `retry_after` is in seconds, kept as the number that goes on the wire.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal server error"
+
+    def __init__(self, detail: str | None = None, *, retry_after: int | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class BadRequest(AppError):
+    status, title = 400, "Bad request"
+
+
+class Forbidden(AppError):
+    status, title = 403, "Forbidden"
+
+
+class RequestTooLarge(AppError):
+    status, title = 413, "Request too large"
+
+
+class UnsupportedMediaType(AppError):
+    status, title = 415, "Unsupported media type"
+
+
+class ValidationFailed(AppError):
+    """`problems` are the rows of the answer's `detail`: `{"loc": […], "msg": …, "type": …}`."""
+
+    status, title = 422, "Validation failed"
+
+    def __init__(self, problems: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self.problems = list(problems)
+
+
+class UpgradeRequired(AppError):
+    status, title = 426, "Upgrade required"
+
+
+class RateLimited(AppError):
+    status, title = 429, "Claude's rate limit is reached"
+
+
+class Cancelled(AppError):
+    status, title = 499, "Generation cancelled"
+
+
+class UpstreamFailed(AppError):
+    status, title = 502, "Claude's answer could not be used"
+
+
+class Unavailable(AppError):
+    status, title = 503, "Service unavailable"
+
+
+class NotInitialized(Unavailable):
+    title = "Claude client not initialized. Check authentication credentials."
+
+
+class CredentialsRefused(Unavailable):
+    title = "Claude refused this server's credentials"
+
+
+class Overloaded(Unavailable):
+    title = "Claude is overloaded"
+
+
+class ShuttingDown(Unavailable):
+    title = "The server is shutting down"
+
+
+class UpstreamTimeout(AppError):
+    status, title = 504, "Claude did not answer in time"

@@ -1,0 +1,10 @@
+"""The pipeline's stages, outermost first: one file, one job, one word in `compose`.
+
+A layer opens what it wraps with `async with aclosing(inner(call)) as batches`, so that closing the outermost closes
+them all, down to the connection. It never holds a timeout or a task group across a `yield` (PEP 789).
+"""
+from aioapp.layers.drained import Drain, drained
+from aioapp.layers.observed import Outcome, Record, observed
+from aioapp.layers.timed import timed
+
+__all__ = ["Drain", "Outcome", "Record", "drained", "observed", "timed"]

@@ -1,0 +1,67 @@
+"""Ends the generations of a server that ends: new ones are refused, running ones get a while, then are stopped."""
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from aioapp.errors import ShuttingDown
+from aioapp.generation import Batch, Call, Generate, Layer
+
+
+@dataclass(slots=True)
+class Drain:
+    """Who is running, and whether the end has begun."""
+
+    begun: bool = False
+    expired: bool = False
+    _running: set[asyncio.Task[object]] = field(default_factory=set)
+    _quiet: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, seconds: float) -> None:
+        """Refuse new generations, give the running ones `seconds`, then stop those that are left."""
+        self.begun = True
+        if self._running:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._quiet.wait()
+            except TimeoutError:
+                self._stop()
+
+    def enter(self) -> asyncio.Task[object]:
+        if self.begun:
+            raise ShuttingDown("Send the request again; another server may take it.", retry_after=1)
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        return task
+
+    def leave(self, task: asyncio.Task[object]) -> None:
+        self._running.discard(task)
+        if self.begun and not self._running:
+            self._quiet.set()
+
+    def _stop(self) -> None:
+        self.expired = True
+        for task in self._running:
+            task.cancel()
+
+
+def drained(drain: Drain) -> Layer:
+    def layer(inner: Generate) -> Generate:
+        async def generate(call: Call) -> AsyncGenerator[Batch, None]:
+            task = drain.enter()
+            try:
+                async with aclosing(inner(call)) as batches:
+                    async for batch in batches:
+                        yield batch
+            except asyncio.CancelledError:
+                # Stopped by us and by nobody else: the caller is there and is told why.
+                if drain.expired and task.uncancel() == 0:
+                    raise ShuttingDown("The generation was stopped.") from None
+                raise
+            finally:
+                drain.leave(task)
+
+        return generate
+
+    return layer

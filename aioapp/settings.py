@@ -1,0 +1,190 @@
+"""Everything that can be set, in one table: field, flag, variable, default, bounds and help stand in one place each.
+
+The only reader of the environment besides `auth`. Flags win over variables; an empty variable counts as unset.
+"""
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from aioapp import __version__
+
+Parse = Callable[[str], object]
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+class SettingError(ValueError):
+    """A value that cannot be used. Its text is one line that names the setting and says what it takes."""
+
+
+def whole(least: int, most: int) -> Parse:
+    def parse(text: str) -> int:
+        if text.strip().isdecimal() and least <= int(text) <= most:
+            return int(text)
+        raise ValueError(f"a whole number from {least} to {most}")
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """A positive, finite number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if 0 < value < 1e9:
+        return value
+    raise ValueError("a number of seconds greater than 0")
+
+
+def switch(text: str) -> bool:
+    match text.strip().lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise ValueError("true or false")
+
+
+def level(text: str) -> str:
+    if text.lower() in LOG_LEVELS:
+        return text.lower()
+    raise ValueError("one of " + ", ".join(LOG_LEVELS))
+
+
+def name(text: str) -> str:
+    if text.strip():
+        return text.strip()
+    raise ValueError("a name")
+
+
+def url(text: str) -> str:
+    parts = urlsplit(text.strip())
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return text.strip().rstrip("/")
+    raise ValueError("a URL that begins with http:// or https://")
+
+
+def origin(text: str) -> str:
+    """An origin as a browser sends it, RFC 6454 §6.2, or `*` for any."""
+    parts = urlsplit(text.strip())
+    if text.strip() == "*" or (parts.scheme and parts.netloc and text.strip() == f"{parts.scheme}://{parts.netloc}"):
+        return text.strip().lower()
+    raise ValueError("an origin such as https://example.com (no path), or *")
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Origins with commas between them."""
+    return tuple(origin(part) for part in text.split(",") if part.strip()) or (origin(text),)
+
+
+def setting(default: object, parse: Parse, help: str, *, variable: str | None = None, flag: bool = True) -> Any:
+    """One row of the table. `variable` is given where it is not `API_` and the field's name."""
+    return field(default=default, metadata={"parse": parse, "help": help, "variable": variable, "flag": flag})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    host: str = setting("127.0.0.1", name, "address to listen on")
+    port: int = setting(8000, whole(0, 65535), "port to listen on; 0 takes any free one")
+    fd: int | None = setting(None, whole(0, 2**20), "listen on this inherited socket instead of host and port")
+    workers: int = setting(1, whole(1, 256), "number of processes that share the listening socket")
+    reload: bool = setting(False, switch, "start again when a source file changes (needs watchfiles)")
+    log_level: str = setting("info", level, "least level that is logged")
+    access_log: bool = setting(True, switch, "log one line for each request and each generation")
+    cors_origins: tuple[str, ...] = setting(("*",), origins, "origin whose pages may call; * for any (repeatable)")
+    cors_credentials: bool = setting(False, switch, "let those pages send cookies; not with *")
+    model: str = setting("claude-sonnet-5-5", name, "model that answers where a request names none")
+    simulate: bool = setting(False, switch, "answer from a local simulator: no key, no network, no cost")
+    simulate_pace: float = setting(1.0, lambda text: pace(text), "pace of the simulator; 0 answers at once")
+    shutdown_timeout: float = setting(10.0, seconds, "seconds that running generations get when the server stops")
+    connect_timeout: float = setting(10.0, seconds, "seconds to connect to Claude")
+    idle_timeout: float = setting(60.0, seconds, "seconds of silence between two reads of a streamed answer")
+    total_timeout: float = setting(600.0, seconds, "seconds that one generation may take, retries included")
+    stall_timeout: float = setting(60.0, seconds, "seconds after which a caller who takes nothing is hung up on")
+    connections: int = setting(4096, whole(1, 2**20), "most connections to Claude at once")
+    debug: bool = setting(False, switch, "name internals in the answer to a fault of ours")
+    base_url: str | None = setting(
+        None, url, "where the Messages API is", variable="ANTHROPIC_BASE_URL", flag=False)
+
+    def __post_init__(self) -> None:
+        if self.cors_credentials and "*" in self.cors_origins:
+            raise SettingError("--cors-credentials: needs --cors-origin with the origins by name, not *")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server. An inherited socket may be anybody's."""
+        if self.fd is not None:
+            return False
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def pace(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if 0 <= value <= 1000:
+        return value
+    raise ValueError("a number from 0 to 1000")
+
+
+def flag_of(row: Any) -> str:
+    return "--cors-origin" if row.name == "cors_origins" else "--" + row.name.replace("_", "-")
+
+
+def variable_of(row: Any) -> str:
+    return cast(str, row.metadata["variable"]) or "API_" + row.name.upper()
+
+
+def from_environ(environ: Mapping[str, str]) -> Settings:
+    """The settings that the environment makes. Raises `SettingError`."""
+    return Settings(**read_environ(environ))
+
+
+def from_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """The settings that flags and environment make. Raises `SettingError`; `--help` and `--version` exit."""
+    given = {key: value for key, value in vars(parser().parse_args(argv)).items() if value is not None}
+    rows = {row.name: row for row in fields(Settings)}
+    flags = {key: parsed(flag_of(rows[key]), ",".join(value) if isinstance(value, list) else value, rows[key])
+             for key, value in given.items()}
+    return Settings(**{**read_environ(environ, without=flags), **flags})
+
+
+def read_environ(environ: Mapping[str, str], *, without: Mapping[str, object] | None = None) -> dict[str, Any]:
+    rows = [row for row in fields(Settings) if environ.get(variable_of(row)) and row.name not in (without or {})]
+    return {row.name: parsed(variable_of(row), environ[variable_of(row)], row) for row in rows}
+
+
+def parsed(named: str, text: object, row: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return row.metadata["parse"](text)
+    except ValueError as error:
+        raise SettingError(f"{named}: {text!r} is not {error}") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    """Reads flags as text: what they mean is `Settings`'s business, so that variables are held to the same bounds."""
+    made = argparse.ArgumentParser(
+        prog="aioapp", usage=argparse.SUPPRESS, allow_abbrev=False,
+        description="Serve Claude over HTTP. Every flag has an environment variable; flags win.")
+    made.add_argument("--version", action="version", version=f"aioapp {__version__}")
+    for row in fields(Settings):
+        if row.metadata["flag"]:
+            made.add_argument(flag_of(row), dest=row.name, **shape(row))
+    return made
+
+
+def shape(row: Any) -> dict[str, Any]:
+    default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
+    text = f"{row.metadata['help']} [{variable_of(row)}; {default}]"
+    if isinstance(row.default, bool):
+        return {"action": argparse.BooleanOptionalAction, "default": None, "help": text}
+    return {"action": "append" if isinstance(row.default, tuple) else "store", "help": text}

@@ -1,0 +1,154 @@
+"""The call itself: send a prompt, try again where that may help, and give Claude's events as they arrive."""
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from aioapp.auth import Credentials
+from aioapp.errors import AppError, UpstreamFailed
+from aioapp.events import Event
+from aioapp.generation import Batch, Call
+from aioapp.upstream import failures, requests
+from aioapp.upstream.frames import Frames
+from aioapp.upstream.retries import Retries, is_transient
+
+LINGER = 0.2
+"""Seconds to wait, after the last event, for the end of the body: a connection read to its end can be used again."""
+ERROR_BODY_LIMIT = 2**16
+
+log = logging.getLogger("aioapp.upstream")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a try came to nothing, whether another may fare better, and the seconds that Claude asks to wait before."""
+
+    error: AppError
+    transient: bool
+    why: str
+    asked: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claude:
+    """The Messages API under `url`. `idle_timeout` is in seconds between two reads of a streamed answer."""
+
+    session: aiohttp.ClientSession
+    credentials: Credentials
+    url: str
+    retries: Retries
+    connect_timeout: float
+    idle_timeout: float
+
+    async def generate(self, call: Call) -> AsyncGenerator[Batch, None]:
+        """The innermost `Generate`. Closing it closes the connection, which stops Claude."""
+        response = await self._connect(call)
+        try:
+            match response.content_type:
+                case "text/event-stream":
+                    async with aclosing(streamed(response)) as batches:
+                        async for batch in batches:
+                            yield batch
+                case "application/json":
+                    yield [Event("message", await response.read())]
+                case _:
+                    raise UpstreamFailed("Claude's answer is neither JSON nor an event stream.")
+        except (aiohttp.ClientError, OSError) as error:
+            raise failures.of_exception(error) from error
+        finally:
+            response.release()
+
+    async def _connect(self, call: Call) -> aiohttp.ClientResponse:
+        """An answer with status 200, of which nothing has been read, after as many tries as `retries` allows."""
+        body = requests.encode(call.prompt, live=call.live)
+        attempt = 0
+        while True:
+            attempt += 1
+            tried = await self._try(call, body)
+            if isinstance(tried, aiohttp.ClientResponse):
+                return tried
+            left = call.deadline - asyncio.get_running_loop().time()
+            wait = self.retries.wait_before(attempt, asked=tried.asked, left=left) if tried.transient else None
+            log.info("%s: try %d failed (%s), %s", call.request_id, attempt, tried.why,
+                     "given up" if wait is None else f"next in {wait:.2f} s")
+            if wait is None:
+                raise tried.error
+            await self.retries.sleep(wait)
+
+    async def _try(self, call: Call, body: bytes) -> aiohttp.ClientResponse | Refusal:
+        credentials = await self.credentials.headers()
+        try:
+            response = await self._post(call, body, requests.headers(call.prompt, credentials))
+            if response.status == 200:
+                self.credentials.accepted()
+                return response
+            refusal = await refused(response)
+        except (aiohttp.ClientError, OSError) as error:
+            return Refusal(failures.of_exception(error), transient=True, why=type(error).__name__)
+        if response.status in (401, 403) and self.credentials.refused(credentials):
+            return replace(refusal, transient=True)
+        return refusal
+
+    async def _post(self, call: Call, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        # An answer in one piece is silent until it is complete: only the deadline bounds it.
+        idle = self.idle_timeout if call.live else None
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.connect_timeout, sock_read=idle)
+        return await self.session.post(self.url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
+
+
+async def refused(response: aiohttp.ClientResponse) -> Refusal:
+    """What an answer other than 200 means."""
+    async with response:
+        body = await read_at_most(response, ERROR_BODY_LIMIT)
+    return Refusal(
+        failures.of_status(response.status, response.headers, body),
+        transient=is_transient(response.status, response.headers),
+        why=f"status {response.status}, {response.headers.get('request-id', 'no request id')}",
+        asked=failures.retry_after(response.headers),
+    )
+
+
+async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    body = b""
+    while len(body) < limit and (data := await response.content.read(limit - len(body))):
+        body += data
+    return body
+
+
+async def streamed(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
+    """The events of a stream in the order that `aioapp.events` draws, or the error that says what was wrong."""
+    frames, begun = Frames(), False
+    async for data in response.content.iter_any():
+        batch = frames.feed(data)
+        if not batch:
+            continue
+        if not begun:
+            begun = opened(batch)
+        names = [event.name for event in batch]
+        if "error" in names:
+            at = names.index("error")
+            if at:
+                yield batch[:at]
+            raise failures.of_event(batch[at])
+        yield batch
+        if "message_stop" in names:
+            await drained(response)
+            return
+    raise UpstreamFailed("Claude's answer ended in the middle.")
+
+
+def opened(batch: Batch) -> bool:
+    """Whether the message has begun. Raises `UpstreamFailed` where a stream begins with something else."""
+    first = next((event.name for event in batch if event.name != "ping"), None)
+    if first not in (None, "message_start", "error"):
+        raise UpstreamFailed(f"Claude's answer began with a {first[:40]} event.")
+    return first is not None
+
+
+async def drained(response: aiohttp.ClientResponse) -> None:
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(LINGER):
+            await response.content.read()

@@ -1,0 +1,81 @@
+"""What went wrong at Claude, as errors that a caller can see."""
+from collections.abc import Callable, Mapping
+
+import aiohttp
+import jiter
+
+from aioapp import errors
+from aioapp.events import Event, payload
+
+OVERLOADED_RETRY_AFTER = 5
+"""Seconds a caller is asked to wait where Claude is overloaded and does not say for how long."""
+
+
+def of_status(status: int, headers: Mapping[str, str], body: bytes) -> errors.AppError:
+    """The error for an answer that is not 200. The caller gets Claude's own words where they are about the request."""
+    message = message_of(body)
+    match status:
+        case 400 | 404 | 422:
+            return errors.BadRequest(message)
+        case 401 | 403:
+            return errors.CredentialsRefused()
+        case 402:
+            return errors.Unavailable("Claude's account has a billing problem.")
+        case 413:
+            return errors.RequestTooLarge(message)
+        case 429:
+            return errors.RateLimited(message, retry_after=retry_after(headers))
+        case 529 | 503:
+            return errors.Overloaded(message, retry_after=retry_after(headers) or OVERLOADED_RETRY_AFTER)
+    return errors.UpstreamFailed(f"Claude answered with status {status}.")
+
+
+def of_event(event: Event) -> errors.AppError:
+    """The error for an `error` event in the middle of a stream."""
+    match payload(event):
+        case {"error": {"type": str(kind), "message": str(message)}}:
+            return KINDS.get(kind, errors.UpstreamFailed)(message)
+    return errors.UpstreamFailed("Claude ended the stream with an error that it did not explain.")
+
+
+def overloaded(message: str) -> errors.AppError:
+    return errors.Overloaded(message, retry_after=OVERLOADED_RETRY_AFTER)
+
+
+KINDS: Mapping[str, Callable[[str], errors.AppError]] = {
+    "invalid_request_error": errors.BadRequest,
+    "not_found_error": errors.BadRequest,
+    "request_too_large": errors.RequestTooLarge,
+    "rate_limit_error": errors.RateLimited,
+    "overloaded_error": overloaded,
+    "timeout_error": errors.UpstreamTimeout,
+    "authentication_error": lambda message: errors.CredentialsRefused(),
+    "permission_error": lambda message: errors.CredentialsRefused(),
+}
+
+
+def of_exception(error: Exception) -> errors.AppError:
+    """The error for a connection that failed. The exception's own text stays out: it names addresses of ours."""
+    match error:
+        case aiohttp.SocketTimeoutError():
+            return errors.UpstreamTimeout()
+        case aiohttp.ClientConnectorError():
+            return errors.UpstreamFailed("Claude could not be reached.")
+    return errors.UpstreamFailed("The connection to Claude broke.")
+
+
+def message_of(body: bytes) -> str | None:
+    """Claude's message out of an error's body, if it has the usual shape."""
+    try:
+        match jiter.from_json(body):
+            case {"error": {"message": str(message)}}:
+                return message
+    except ValueError:
+        return None
+    return None
+
+
+def retry_after(headers: Mapping[str, str]) -> int | None:
+    """Seconds that Claude asks to wait, at least 1; None where it asks for none or in a form that it does not use."""
+    value = headers.get("retry-after", "").strip()
+    return max(1, int(value)) if value.isascii() and value.isdecimal() and len(value) < 10 else None

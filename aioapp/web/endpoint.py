@@ -1,0 +1,50 @@
+"""One declaration makes an endpoint: its route, what it takes, and its chapter in the OpenAPI document."""
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+from marshmallow import Schema
+
+from aioapp.errors import AppError, UnsupportedMediaType
+from aioapp.web import wire
+from aioapp.web.schemas import decoded
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Content = Mapping[str, type[Schema] | Mapping[str, Any]]
+"""Media types, each with the marshmallow or JSON schema of what is sent as that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """`name` is the operation's id, `answers` what it sends by status, `sample` an example of that."""
+
+    name: str
+    method: Literal["GET", "POST"] = "GET"
+    path: str
+    handler: Handler
+    summary: str
+    description: str = ""
+    tag: str = "Server"
+    body: type[Schema] | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[int, Content] = field(default_factory=dict)
+    sample: Mapping[str, Any] | str | None = None
+    errors: tuple[type[AppError], ...] = ()
+    documented: bool = True
+
+    @property
+    def route(self) -> web.RouteDef:
+        return web.route(self.method, self.path, self.handler, name=self.name)
+
+
+async def read_json(request: web.Request) -> Any:
+    """The JSON value of the request's body. Raises `UnsupportedMediaType` or `ValidationFailed`; aiohttp raises 413."""
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
+    return decoded(await request.read())
+
+
+def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None,
+                  ) -> web.Response:
+    return web.Response(body=wire.encode(body), status=status, headers=headers, content_type="application/json")

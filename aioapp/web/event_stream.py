@@ -1,0 +1,89 @@
+"""A response body of server-sent events that is kept alive, and that tells a failure where it still can."""
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+COMMENT = b": still here\n\n"
+
+
+@dataclass(slots=True, kw_only=True)
+class EventStream:
+    """`begun` says whether the response is under way: until then a failure can still be a plain HTTP error.
+
+    `stall` is in seconds: a caller who takes nothing for so long is hung up on.
+    """
+
+    request: web.Request
+    stall: float
+    response: web.StreamResponse = field(default_factory=lambda: web.StreamResponse(headers=HEADERS))
+    last: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def begun(self) -> bool:
+        return self.response.prepared
+
+    async def send(self, data: bytes) -> None:
+        """Write `data` and wait until the caller takes it. Raises `ConnectionError` where nobody does."""
+        async with self._writing:
+            self.last = asyncio.get_running_loop().time()
+            await self._taken(self._write(data))
+
+    async def end(self, data: bytes = b"") -> None:
+        """Write `data`, if any, as the last of the body."""
+        async with self._writing:
+            if not self.begun:
+                await self.response.prepare(self.request)
+            await self._taken(self.response.write_eof(data))
+
+    async def _write(self, data: bytes) -> None:
+        if not self.begun:
+            await self.response.prepare(self.request)
+        await self.response.write(data)
+
+    async def _taken(self, write: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(self.stall):
+                await write
+        except TimeoutError:
+            hang_up(self.request)
+            raise ConnectionResetError("The caller stopped reading.") from None
+
+
+def hang_up(request: web.Request) -> None:
+    """Cut the connection at once: closing it in order would wait for a reader that does not read."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+@asynccontextmanager
+async def kept_alive(events: EventStream, *, heartbeat: float) -> AsyncIterator[EventStream]:
+    """Fill each silence of `heartbeat` seconds with a comment: proxies cut silent connections after 60 s or so.
+
+    A task of its own does it, because waiting for the next event under a timeout would cancel, and so cut, the answer.
+    """
+    beating = asyncio.create_task(beat(events, heartbeat))
+    try:
+        yield events
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError, ConnectionError):
+            await beating
+
+
+async def beat(events: EventStream, heartbeat: float) -> None:
+    now = asyncio.get_running_loop().time
+    while True:
+        silence = now() - events.last
+        if silence >= heartbeat:
+            await events.send(COMMENT)
+        else:
+            await asyncio.sleep(heartbeat - silence)

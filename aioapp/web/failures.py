@@ -1,0 +1,38 @@
+"""Exceptions as errors that a caller can see."""
+import logging
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from aioapp import errors
+
+log = logging.getLogger("aioapp.web")
+
+
+def as_app_error(error: Exception, *, debug: bool) -> errors.AppError:
+    """The error to tell for any exception. What is not an error of ours is logged, and told only if `debug` is on."""
+    if isinstance(error, errors.AppError):
+        return error
+    log.error("Unexpected %s", type(error).__name__, exc_info=error)
+    return errors.AppError(f"{type(error).__name__}: {error}" if debug else None)
+
+
+def headers_of(error: errors.AppError) -> dict[str, str]:
+    match error:
+        case errors.UpgradeRequired():
+            return {"Upgrade": "websocket"}
+        case errors.AppError(retry_after=int(seconds)):
+            return {"Retry-After": str(seconds)}
+    return {}
+
+
+def titled(error: web.HTTPException) -> str:
+    """aiohttp's own refusals in our words."""
+    return TITLES.get(error.status, error.reason)
+
+
+TITLES: Mapping[int, str] = {
+    404: "No such path",
+    405: "Method not allowed",
+    413: "Request too large",
+}

@@ -1,0 +1,100 @@
+"""Fields that take exactly what they say, and say what they refuse in the words that callers already parse.
+
+A marshmallow message here is `code|text`: the answer's `type` and `msg`. The codes are those of pydantic 1, which the
+callers of the FastAPI example that this server takes over know how to read.
+"""
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+COMMON = {
+    "required": "value_error.missing|field required",
+    "null": "type_error.none.not_allowed|none is not an allowed value",
+}
+Value = Any
+
+
+def messages(invalid: str) -> dict[str, Any]:
+    return {**COMMON, "invalid": invalid}
+
+
+class Number(fields.Float):
+    """A finite JSON number; text and booleans are none."""
+
+    def _deserialize(self, value: Value, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        if isinstance(value, str):
+            raise self.make_error("invalid", input=value)
+        return self._validated(value)
+
+
+class Flag(fields.Boolean):
+    """A JSON boolean; neither 1 nor "true" is one."""
+
+    def _deserialize(self, value: Value, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+def text(*, least: int = 0, most: int | None = None, blank: bool = True, **more: Any) -> fields.String:
+    """Text of `least` to `most` characters; with `blank=False`, at least one of them is no white space."""
+    validators: list[Callable[[str], Any]] = []
+    if least:
+        validators.append(validate.Length(min=least, error=(
+            "value_error.any_str.min_length|ensure this value has at least {min} characters")))
+    if most:
+        validators.append(validate.Length(max=most, error=(
+            "value_error.any_str.max_length|ensure this value has at most {max} characters")))
+    return fields.String(
+        error_messages=messages("type_error.str|str type expected"),
+        validate=validators if blank else [*validators, not_blank],
+        **described(more, {} if blank else {"pattern": r"\S"}))
+
+
+def whole(least: int, most: int, **more: Any) -> fields.Integer:
+    return fields.Integer(
+        strict=True, error_messages=messages("type_error.integer|value is not a valid integer"),
+        validate=bounds(least, most), **described(more))
+
+
+def number(least: float, most: float, **more: Any) -> Number:
+    return Number(
+        error_messages={**messages("type_error.float|value is not a valid float"),
+                        "special": "type_error.float|value is not a valid float"},
+        validate=bounds(least, most), **described(more))
+
+
+def flag(**more: Any) -> Flag:
+    return Flag(error_messages=messages("value_error.strictbool|value is not a valid boolean"), **described(more))
+
+
+def choice(options: Sequence[str], **more: Any) -> fields.String:
+    one_of = validate.OneOf(options, error="value_error.const|unexpected value; permitted: {choices}")
+    return fields.String(
+        error_messages=messages("type_error.str|str type expected"), validate=one_of, **described(more))
+
+
+def many(inner: fields.Field[Any] | type[fields.Field[Any]], **more: Any) -> fields.List[Any]:
+    return fields.List(inner, error_messages=messages("type_error.list|value is not a valid list"), **described(more))
+
+
+def bounds(least: float, most: float) -> list[Callable[[Any], Any]]:
+    return [
+        validate.Range(min=least, error=(
+            "value_error.number.not_ge|ensure this value is greater than or equal to {min}")),
+        validate.Range(max=most, error=(
+            "value_error.number.not_le|ensure this value is less than or equal to {max}")),
+    ]
+
+
+def not_blank(value: str) -> None:
+    if value and not value.strip():
+        raise ValidationError("value_error.any_str.blank|must not be blank")
+
+
+def described(more: dict[str, Any], extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Field arguments out of ours: an optional field takes null for absent, and what is about it is metadata."""
+    about = {key: more.pop(key) for key in ("description", "example", "examples") if key in more}
+    more.setdefault("allow_none", not more.get("required", False))
+    return {**more, "metadata": {**about, **(extra or {})}}

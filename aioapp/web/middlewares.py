@@ -1,0 +1,70 @@
+"""What happens to every request: it gets an id, its failures get one shape, and its end gets a line in the log."""
+import logging
+import re
+import secrets
+import time
+
+from aiohttp import web
+
+from aioapp.web import BEGAN, PREPARED, REQUEST_ID, SERVICES, wire
+from aioapp.web.endpoint import Handler, json_response
+from aioapp.web.failures import as_app_error, headers_of, titled
+
+SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+log = logging.getLogger("aioapp.requests")
+
+
+@web.middleware
+async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Name the request: as its caller did, if that is sane, else anew."""
+    given = request.headers.get("X-Request-ID", "")
+    request[REQUEST_ID] = given if SANE_ID.fullmatch(given) else secrets.token_hex(16)
+    request[BEGAN] = time.perf_counter()
+    return await handler(request)
+
+
+@web.middleware
+async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One line for each request, those included that their caller left. Never the query: secrets are put there."""
+    status: int | None = None
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        log.info("%s %s %s %s %.1f ms %s", request.remote, request.method, request.rel_url.raw_path,
+                 status or "left", (time.perf_counter() - request[BEGAN]) * 1e3, request[REQUEST_ID])
+
+
+@web.middleware
+async def explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every failure in the error shape, unless an answer is under way or its caller has gone."""
+    try:
+        return await handler(request)
+    except ConnectionError:
+        raise
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return refused(request, error)
+    except Exception as error:
+        if PREPARED in request:
+            raise
+        failure = as_app_error(error, debug=request.app[SERVICES].debug)
+        return json_response(wire.rejection(failure, request_id=request[REQUEST_ID]),
+                             status=failure.status, headers=headers_of(failure))
+
+
+def refused(request: web.Request, error: web.HTTPException) -> web.Response:
+    """aiohttp's refusal in the error shape, with what its headers say (`Allow`, say)."""
+    body = {"success": False, "error": titled(error), "timestamp": wire.now(), "request_id": request[REQUEST_ID]}
+    kept = {name: value for name, value in error.headers.items() if name not in ("Content-Type", "Content-Length")}
+    return json_response(body, status=error.status, headers=kept)
+
+
+async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal's receiver, not a middleware: it sees streams and sockets too, and before their headers are sent."""
+    request[PREPARED] = True
+    response.headers["X-Request-ID"] = request[REQUEST_ID]
+    response.headers["X-Process-Time"] = f"{time.perf_counter() - request[BEGAN]:.6f}"

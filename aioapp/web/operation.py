@@ -1,0 +1,144 @@
+"""An operation is something to ask of Claude: one schema and one small function from a body to a prompt.
+
+Declared once, it has a REST form, an SSE form and a place on the WebSocket, with validation and documentation.
+"""
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from marshmallow import Schema
+
+from aioapp import errors
+from aioapp.events import Fold, Message, text_of
+from aioapp.generation import Batch, Call, Generate, Prompt, Turn
+from aioapp.services import Services
+from aioapp.web import REQUEST_ID, SERVICES, wire
+from aioapp.web.endpoint import Endpoint, json_response, read_json
+from aioapp.web.schemas import SAMPLE, Answer, Body, loaded
+
+UPSTREAM_ERRORS = (
+    errors.BadRequest, errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed,
+    errors.RateLimited, errors.UpstreamFailed, errors.Unavailable, errors.UpstreamTimeout, errors.AppError,
+)
+
+
+def no_extra(prompt: Prompt) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """`prompt` makes the prompt from a loaded body; `extra` tells what the answer says beside `Answer`'s fields.
+
+    `stream_path` is the path of the SSE form, `name` the `type` of its frames on the WebSocket.
+    """
+
+    name: str
+    path: str
+    stream_path: str
+    summary: str
+    description: str = ""
+    body: type[Body]
+    prompt: Callable[[Mapping[str, Any]], Prompt]
+    extra: Callable[[Prompt], Mapping[str, Any]] = no_extra
+    answer: type[Schema] = Answer
+    example: Mapping[str, Any]
+
+
+def prompt_of(body: Mapping[str, Any], *turns: Turn, max_tokens: int | None = None) -> Prompt:
+    """The prompt that `turns` and the options in `body` make."""
+    return Prompt(
+        messages=turns,
+        max_tokens=max_tokens or body["max_tokens"],
+        model=body.get("model"),
+        system=system if (system := body.get("system", "")).strip() else None,
+        temperature=body.get("temperature"),
+        effort=body.get("effort"),
+        stop_sequences=tuple(body.get("stop_sequences", ())),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request of an operation, ready to be sent; each method below is one form in which it can be answered."""
+
+    call: Call
+    warnings: tuple[str, ...]
+    extra: Mapping[str, Any]
+    generate: Generate
+
+    async def whole(self) -> wire.Object:
+        """The answer in one piece."""
+        folded = Fold()
+        async with aclosing(self.generate(self.call)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    folded.add(event)
+        return self._answer(folded.message())
+
+    async def pieces(self) -> AsyncGenerator[list[str], None]:
+        """The answer's text as it arrives: a list of pieces for each read from Claude."""
+        async with aclosing(self.generate(self.call)) as batches:
+            async for batch in batches:
+                if pieces := texts(batch):
+                    yield pieces
+
+    async def frames(self) -> AsyncGenerator[list[wire.Object], None]:
+        """The answer as `start`, `delta`… and `done`. `start` waits for the first piece: until then all may fail."""
+        folded, begun = Fold(), False
+        async with aclosing(self.generate(self.call)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    folded.add(event)
+                if pieces := texts(batch):
+                    yield [*([] if begun else [self._start()]), *[{"type": "delta", "text": text} for text in pieces]]
+                    begun = True
+        yield [*([] if begun else [self._start()]), {"type": "done", **self._answer(folded.message())}]
+
+    def _start(self) -> wire.Object:
+        return {"type": "start", "model": self.call.prompt.model, "request_id": self.call.request_id}
+
+    def _answer(self, message: Message) -> wire.Object:
+        prompt = self.call.prompt.messages[-1].content
+        said = wire.answer(message, prompt=prompt, warnings=self.warnings, request_id=self.call.request_id)
+        return {**said, **self.extra}
+
+
+def texts(batch: Batch) -> list[str]:
+    return [text for event in batch if (text := text_of(event))]
+
+
+def exchange(
+        operation: Operation, body: Mapping[str, Any], services: Services, *, live: bool, client: str, request_id: str,
+) -> Exchange:
+    prompt = operation.prompt(body)
+    call, warnings = services.call(prompt, live=live, client=client, request_id=request_id)
+    return Exchange(call=call, warnings=warnings, extra=operation.extra(prompt), generate=services.generate)
+
+
+def asked(request: web.Request, operation: Operation, body: Mapping[str, Any], *, live: bool) -> Exchange:
+    """The exchange that an HTTP request asks for."""
+    return exchange(operation, body, request.app[SERVICES], live=live,
+                    client=request.remote or "", request_id=request[REQUEST_ID])
+
+
+def rest(operation: Operation) -> Endpoint:
+    """The operation's REST form: one JSON body in, one JSON answer out."""
+    schema = operation.body()
+
+    async def handle(request: web.Request) -> web.Response:
+        body = loaded(schema, await read_json(request))
+        return json_response(await asked(request, operation, body, live=False).whole())
+
+    return Endpoint(
+        name=operation.name, method="POST", path=operation.path, handler=handle, tag="Claude",
+        summary=operation.summary, description=operation.description, body=operation.body, example=operation.example,
+        answers={200: {"application/json": operation.answer}}, sample=sample(operation), errors=UPSTREAM_ERRORS)
+
+
+def sample(operation: Operation) -> Mapping[str, Any]:
+    """What the operation's example might be answered. Raises where the example is not valid."""
+    prompt = operation.prompt(loaded(operation.body(), operation.example))
+    return {**SAMPLE, "prompt": prompt.messages[-1].content, **operation.extra(prompt)}

@@ -1,0 +1,95 @@
+"""An operation's answer as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from aiohttp import web
+
+from aioapp.web import REQUEST_ID, SERVICES, wire
+from aioapp.web.endpoint import Endpoint, read_json
+from aioapp.web.event_stream import EventStream, kept_alive
+from aioapp.web.failures import as_app_error
+from aioapp.web.fields import choice
+from aioapp.web.operation import UPSTREAM_ERRORS, Exchange, Operation, asked
+from aioapp.web.schemas import Body, loaded
+
+DONE = b"data: [DONE]\n\n"
+
+
+def stream(operation: Operation) -> Endpoint:
+    """The operation's SSE form: its body with a `format`, answered while it is generated."""
+    body = stream_body(operation.body)
+    schema = body()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked_for = loaded(schema, await read_json(request))
+        send = FORMATS[asked_for.pop("format")]
+        return await answered(request, asked(request, operation, asked_for, live=True), send)
+
+    return Endpoint(
+        name=f"{operation.name}Stream", method="POST", path=operation.stream_path, handler=handle, tag="Claude",
+        summary=f"{operation.summary}, as server-sent events", description=operation.description, body=body,
+        example=operation.example, answers={200: {"text/event-stream": {"$ref": "#/components/schemas/StreamEvent"}}},
+        sample="data: Async programming\n\ndata:  lets one thread wait.\n\ndata: [DONE]\n\n", errors=UPSTREAM_ERRORS)
+
+
+def stream_body(body: type[Body]) -> type[Body]:
+    made = body.from_dict(
+        {"format": choice(tuple(FORMATS), load_default="text", description=(
+            "`text`: pieces of text, then [DONE]. `events`: start, delta and done or error, each a JSON object."))},
+        name=body.__name__.removesuffix("Body") + "StreamBody")
+    assert issubclass(made, Body)
+    return made
+
+
+async def answered(
+        request: web.Request, exchange: Exchange, send: Callable[[Exchange, EventStream], Awaitable[None]],
+) -> web.StreamResponse:
+    services = request.app[SERVICES]
+    async with kept_alive(EventStream(request=request, stall=services.stall_timeout),
+                          heartbeat=services.heartbeat) as events:
+        try:
+            await send(exchange, events)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            if not events.begun:
+                raise
+            failure = as_app_error(error, debug=services.debug)
+            await events.end(object_event("error", wire.problem(failure, request_id=request[REQUEST_ID])))
+    return events.response
+
+
+async def send_text(exchange: Exchange, events: EventStream) -> None:
+    async with aclosing(exchange.pieces()) as batches:
+        async for pieces in batches:
+            await events.send(b"".join(map(text_event, pieces)))
+    await events.end(DONE)
+
+
+async def send_events(exchange: Exchange, events: EventStream) -> None:
+    async with aclosing(exchange.frames()) as batches:
+        async for frames in batches:
+            await events.send(b"".join(object_event(frame["type"], frame) for frame in frames))
+    await events.end()
+
+
+FORMATS: Mapping[str, Callable[[Exchange, EventStream], Awaitable[None]]] = {"text": send_text, "events": send_events}
+
+
+def text_event(text: str) -> bytes:
+    """A piece of text as one event of `data:` lines only.
+
+    Every kind of line break becomes a further line: this format cannot tell one from another. A piece that holds the
+    end mark is cut inside it, so that nobody takes Claude's words for the end.
+    """
+    if "[DONE]" in text:
+        before, _, after = text.partition("[DONE]")
+        return text_event(before + "[DO") + text_event("NE]" + after)
+    if "\n" in text or "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
+    return f"data: {text}\n\n".encode()
+
+
+def object_event(name: str, value: Mapping[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), wire.encode(value))

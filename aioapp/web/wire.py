@@ -1,0 +1,56 @@
+"""What goes over the wire: answers, frames and errors as JSON. The only place where an error becomes an answer."""
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aioapp.errors import AppError, ValidationFailed
+from aioapp.events import Message
+
+Object = dict[str, Any]
+
+
+def now() -> str:
+    """ISO 8601 in UTC, with offset."""
+    return datetime.now(UTC).isoformat()
+
+
+def encode(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_id: str) -> Object:
+    """What `/api/generate` answers."""
+    usage = message.usage
+    return {
+        "success": True,
+        "response": message.text,
+        "prompt": prompt,
+        "model": message.model,
+        "timestamp": now(),
+        "tokens_used": usage.total,
+        "usage": {name: getattr(usage, name) for name in usage.__slots__},
+        "stop_reason": message.stop_reason,
+        "warnings": list(warnings),
+        "request_id": request_id,
+    }
+
+
+def problem(error: AppError, *, request_id: str | None = None) -> Object:
+    """The error object. A request id is left out where there is none to tell, as in a WebSocket's frames."""
+    body: Object = {"success": False, "error": error.title}
+    if isinstance(error, ValidationFailed):
+        body["detail"] = error.problems
+    elif error.detail is not None:
+        body["detail"] = error.detail
+    body["timestamp"] = now()
+    if request_id is not None:
+        body["request_id"] = request_id
+    return body
+
+
+def rejection(error: AppError, *, request_id: str) -> Object:
+    """The body of an HTTP error: a failed validation has the shape that FastAPI gave it, all else is a `problem`."""
+    if isinstance(error, ValidationFailed):
+        return {"detail": error.problems}
+    return problem(error, request_id=request_id)

@@ -1,0 +1,106 @@
+"""The native WebSocket: every operation over one socket, several at once.
+
+    {…generate's body, "id"?}                 is answered by one frame, generate's answer
+    {…, "stream": true}                       by frames: start, delta… and done
+    {"type": "chat", …}                       names another operation
+    {"type": "cancel", "id": …}               stops one
+
+A caller's `id` is on every frame of its answer. Every request ends with exactly one answer, `done` or error frame.
+"""
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from aiohttp import WSCloseCode, hdrs, web
+from marshmallow import EXCLUDE
+
+from aioapp import errors
+from aioapp.web import SERVICES
+from aioapp.web.endpoint import Endpoint
+from aioapp.web.event_stream import hang_up
+from aioapp.web.fields import flag, text
+from aioapp.web.operation import Operation
+from aioapp.web.schemas import Body, loaded
+from aioapp.web.talk import Asked, Talk, Understand
+
+LARGEST_FRAME = 2**20
+HEARTBEAT = 30.0
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a caller gets to answer a close frame."""
+
+SOCKETS = web.AppKey("sockets", set[web.WebSocketResponse[bool]])
+
+
+class Envelope(Body):
+    """What a frame may say beside its operation's body."""
+
+    type = text(least=1, most=64, description="The operation's name, `generate` without; or `cancel`.")
+    id = text(least=1, most=128, description="Echoed on every frame of the answer.")
+    stream = flag(load_default=False, description="Whether to answer with start, delta… and done.")
+
+
+def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
+    """The endpoint that serves `operations` over a WebSocket; a frame without `type` means the first of them."""
+    understand = grammar(operations)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        check(request)
+        socket = web.WebSocketResponse(
+            heartbeat=HEARTBEAT, max_msg_size=LARGEST_FRAME, timeout=CLOSE_TIMEOUT, compress=False, decode_text=False)
+        await socket.prepare(request)
+        await hold(request, socket, understand)
+        return socket
+
+    return Endpoint(
+        name="websocket", path=path, handler=handle, tag="Claude", summary="Every operation over a WebSocket",
+        description=(__doc__ or "").strip(), answers={101: {}}, errors=(errors.Forbidden, errors.UpgradeRequired))
+
+
+def grammar(operations: Sequence[Operation]) -> Understand:
+    """What turns a frame into what is asked by it. It raises `ValidationFailed` or `BadRequest`."""
+    envelope = Envelope(unknown=EXCLUDE)
+    known = {operation.name: (operation, operation.body()) for operation in operations}
+
+    def understand(frame: Mapping[str, object]) -> Asked:
+        said = loaded(envelope, frame)
+        name = said.get("type", operations[0].name)
+        if name == "cancel":
+            return Asked(id=said.get("id"), cancel=True)
+        if name not in known:
+            raise errors.BadRequest(f"There is no type {name!r}. Known: {', '.join([*known, 'cancel'])}.")
+        operation, schema = known[name]
+        body = loaded(schema, {key: value for key, value in frame.items() if key not in envelope.fields})
+        return Asked(id=said.get("id"), stream=said["stream"], operation=operation, body=body)
+
+    return understand
+
+
+def check(request: web.Request) -> None:
+    """Refuse pages of other origins, whom no browser stops here, and requests that are no handshake."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and not request.app[SERVICES].allows(origin):
+        raise errors.Forbidden("Pages of this origin may not open a WebSocket here.")
+    if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+        raise errors.UpgradeRequired("Open this path as a WebSocket.")
+
+
+async def hold(request: web.Request, socket: "web.WebSocketResponse[bool]", understand: Understand) -> None:
+    """Talk until either side closes; nothing that was asked on the socket outlives it."""
+    sockets = request.app[SOCKETS]
+    sockets.add(socket)
+    try:
+        async with Talk(request=request, socket=socket, understand=understand) as talk:
+            await talk.listen()
+    finally:
+        sockets.discard(socket)
+        if socket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
+            hang_up(request)
+
+
+async def close_sockets(app: web.Application) -> None:
+    """Say good-bye to every caller (RFC 6455 §7.4.1: 1001, going away)."""
+    closing = [socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server is shutting down") for socket
+               in app[SOCKETS]]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2 * CLOSE_TIMEOUT):
+            await asyncio.gather(*closing, return_exceptions=True)
