@@ -81,7 +81,7 @@ class Claude:
     async def _try(self, call: Call, body: bytes) -> aiohttp.ClientResponse | Refusal:
         credentials = await self.credentials.headers()
         try:
-            response = await self._post(call, body, requests.headers(call.prompt, credentials))
+            response = await self._post(body, requests.headers(call.prompt, credentials), live=call.live)
             if response.status == 200:
                 self.credentials.accepted()
                 return response
@@ -92,9 +92,9 @@ class Claude:
             return replace(refusal, transient=True)
         return refusal
 
-    async def _post(self, call: Call, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, body: bytes, headers: dict[str, str], *, live: bool) -> aiohttp.ClientResponse:
         # An answer in one piece is silent until it is complete: only the deadline bounds it.
-        idle = self.idle_timeout if call.live else None
+        idle = self.idle_timeout if live else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.connect_timeout, sock_read=idle)
         return await self.session.post(self.url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
 
@@ -104,7 +104,7 @@ async def refused(response: aiohttp.ClientResponse) -> Refusal:
     async with response:
         body = await read_at_most(response, ERROR_BODY_LIMIT)
     return Refusal(
-        failures.of_status(response.status, response.headers, body),
+        failures.of_status(response.status, headers=response.headers, body=body),
         transient=is_transient(response.status, response.headers),
         why=f"status {response.status}, {response.headers.get('request-id', 'no request id')}",
         asked=failures.retry_after(response.headers),

@@ -11,7 +11,7 @@ OVERLOADED_RETRY_AFTER = 5
 """Seconds a caller is asked to wait where Claude is overloaded and does not say for how long."""
 
 
-def of_status(status: int, headers: Mapping[str, str], body: bytes) -> errors.AppError:
+def of_status(status: int, *, headers: Mapping[str, str], body: bytes) -> errors.AppError:
     """The error for an answer that is not 200. The caller gets Claude's own words where they are about the request."""
     message = message_of(body)
     match status:

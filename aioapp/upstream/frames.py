@@ -16,32 +16,34 @@ class Frames:
     the memory.
     """
 
-    __slots__ = ("_limit", "_rest")
+    __slots__ = ("_begun", "_limit", "_rest")
 
     def __init__(self, *, limit: int = 16 * 2**20) -> None:
         self._limit = limit
-        self._rest = BOM
-
-    @property
-    def pending(self) -> bool:
-        """Whether a frame has begun and not ended."""
-        return bool(self._rest.strip(b"\r\n")) and self._rest != BOM
+        self._rest = b""
+        self._begun = False
 
     def feed(self, data: bytes) -> list[Event]:
-        data = self._joined(data)
+        data = self._rest + data
+        if not self._begun:
+            data = self._begin(data)
         if b"\r" in data:
-            # A CR at the very end may be half of a CRLF: leave it for the next read.
-            tail = b"\r" if data.endswith(b"\r") else b""
-            data = data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n") + tail
+            data = with_plain_ends(data)
         *blocks, self._rest = data.split(b"\n\n")
         if len(self._rest) > self._limit:
             raise UpstreamFailed("Claude sent an event that has no end.")
         return [event for block in blocks if (event := parse(block)) is not None]
 
-    def _joined(self, data: bytes) -> bytes:
-        if self._rest is not BOM:
-            return self._rest + data
-        return data.removeprefix(BOM)
+    def _begin(self, data: bytes) -> bytes:
+        """A stream may begin with a byte order mark, which may come in pieces like everything else."""
+        self._begun = not BOM.startswith(data)
+        return data.removeprefix(BOM) if self._begun else data
+
+
+def with_plain_ends(data: bytes) -> bytes:
+    """LF for every kind of line end. A CR at the very end may be half of a CRLF, so it waits for the next read."""
+    tail = b"\r" if data.endswith(b"\r") else b""
+    return data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n") + tail
 
 
 def parse(block: bytes) -> Event | None:
