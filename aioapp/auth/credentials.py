@@ -36,6 +36,11 @@ class Status:
         return self.kind is not None and self.error is None
 
     @property
+    def is_usable(self) -> bool:
+        """Whether there is something to send. What Claude refused is still sent: it may be taken again."""
+        return self.kind is not None and self.error in (None, REFUSED)
+
+    @property
     def summary(self) -> str:
         """One sentence for a person."""
         until = f", valid until {self.expires_at:%Y-%m-%d %H:%M} UTC" if self.expires_at else ""

@@ -37,7 +37,7 @@ async def auth_status(request: web.Request) -> web.Response:
             "error": status.error,
             "summary": status.summary,
         },
-        "client_initialized": status.kind is not None,
+        "client_initialized": status.is_usable,
         "timestamp": wire.now(),
     })
 

@@ -23,12 +23,12 @@ class LiveAnswer(Schema):
 
 async def health(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
-    known = services.credentials.status().kind
-    healthy = known is not None and not services.drain.begun
+    status = services.credentials.status()
+    healthy = status.is_usable and not services.drain.begun
     return json_response({
         "status": "healthy" if healthy else "unhealthy",
         "claude_client": "initialized" if healthy else "not initialized",
-        "auth_type": known,
+        "auth_type": status.kind if healthy else None,
         "model": services.model,
         "timestamp": wire.now(),
     }, status=200 if healthy else 503)
