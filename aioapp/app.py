@@ -96,7 +96,8 @@ async def services(
             stack.callback(auth.close, credentials)
         if upstream is None:
             session = await stack.enter_async_context(client_session(settings))
-            upstream = claude(settings, session, credentials, base_url or credentials.base_url or API)
+            url = base_url or credentials.base_url or API
+            upstream = claude(settings, session=session, credentials=credentials, url=f"{url}/v1/messages")
         drain = Drain()
         yield Services(
             generate=compose(upstream, observed(logs.log_generation), drained(drain), timed),
@@ -104,9 +105,9 @@ async def services(
             total_timeout=settings.total_timeout, stall_timeout=settings.stall_timeout, debug=settings.debug)
 
 
-def claude(settings: Settings, session: aiohttp.ClientSession, credentials: Credentials, base_url: str) -> Generate:
+def claude(settings: Settings, *, session: aiohttp.ClientSession, credentials: Credentials, url: str) -> Generate:
     return Claude(
-        session=session, credentials=credentials, url=f"{base_url}/v1/messages", retries=Retries(sleep=asyncio.sleep),
+        session=session, credentials=credentials, url=url, retries=Retries(sleep=asyncio.sleep),
         connect_timeout=settings.connect_timeout, idle_timeout=settings.idle_timeout).generate
 
 

@@ -22,11 +22,6 @@ class Services:
     heartbeat: float = 15.0
     debug: bool = False
 
-    @property
-    def ready(self) -> bool:
-        """Whether a generation would be tried now."""
-        return self.credentials.status().is_valid and not self.drain.begun
-
     def call(self, prompt: Prompt, *, live: bool, client: str, request_id: str) -> tuple[Call, tuple[str, ...]]:
         """The call for `prompt`, fitted to its model, and a warning for each setting that was left out."""
         fit, warnings = fitted(prompt, model=prompt.model or self.model)

@@ -111,16 +111,16 @@ def texts(batch: Batch) -> list[str]:
 
 
 def exchange(
-        operation: Operation, body: Mapping[str, Any], services: Services, *, live: bool, client: str, request_id: str,
+        operation: Operation, body: Mapping[str, Any], *, services: Services, live: bool, client: str, request_id: str,
 ) -> Exchange:
     prompt = operation.prompt(body)
     call, warnings = services.call(prompt, live=live, client=client, request_id=request_id)
     return Exchange(call=call, warnings=warnings, extra=operation.extra(prompt), generate=services.generate)
 
 
-def asked(request: web.Request, operation: Operation, body: Mapping[str, Any], *, live: bool) -> Exchange:
+def asked(request: web.Request, operation: Operation, *, body: Mapping[str, Any], live: bool) -> Exchange:
     """The exchange that an HTTP request asks for."""
-    return exchange(operation, body, request.app[SERVICES], live=live,
+    return exchange(operation, body, services=request.app[SERVICES], live=live,
                     client=request.remote or "", request_id=request[REQUEST_ID])
 
 
@@ -130,7 +130,7 @@ def rest(operation: Operation) -> Endpoint:
 
     async def handle(request: web.Request) -> web.Response:
         body = loaded(schema, await read_json(request))
-        return json_response(await asked(request, operation, body, live=False).whole())
+        return json_response(await asked(request, operation, body=body, live=False).whole())
 
     return Endpoint(
         name=operation.name, method="POST", path=operation.path, handler=handle, tag="Claude",

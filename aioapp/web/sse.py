@@ -24,7 +24,7 @@ def stream(operation: Operation) -> Endpoint:
     async def handle(request: web.Request) -> web.StreamResponse:
         asked_for = loaded(schema, await read_json(request))
         send = FORMATS[asked_for.pop("format")]
-        return await answered(request, asked(request, operation, asked_for, live=True), send)
+        return await answered(request, asked(request, operation, body=asked_for, live=True), send=send)
 
     return Endpoint(
         name=f"{operation.name}Stream", method="POST", path=operation.stream_path, handler=handle, tag="Claude",
@@ -43,7 +43,7 @@ def stream_body(body: type[Body]) -> type[Body]:
 
 
 async def answered(
-        request: web.Request, exchange: Exchange, send: Callable[[Exchange, EventStream], Awaitable[None]],
+        request: web.Request, exchange: Exchange, *, send: Callable[[Exchange, EventStream], Awaitable[None]],
 ) -> web.StreamResponse:
     services = request.app[SERVICES]
     async with kept_alive(EventStream(request=request, stall=services.stall_timeout),

@@ -137,7 +137,7 @@ class Talk:
         assert asked.operation is not None
         self._count += 1
         return exchange(
-            asked.operation, asked.body, self.request.app[SERVICES], live=asked.stream,
+            asked.operation, asked.body, services=self.request.app[SERVICES], live=asked.stream,
             client=self.request.remote or "", request_id=f"{self.request[REQUEST_ID]}.{self._count}")
 
     async def _send(self, frame: wire.Object, id: str | None) -> None:

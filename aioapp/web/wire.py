@@ -8,6 +8,7 @@ from aioapp.errors import AppError, ValidationFailed
 from aioapp.events import Message
 
 Object = dict[str, Any]
+JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def now() -> str:
@@ -16,7 +17,7 @@ def now() -> str:
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return JSON.encode(value).encode()
 
 
 def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_id: str) -> Object:

@@ -48,7 +48,7 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
         socket = web.WebSocketResponse(
             heartbeat=HEARTBEAT, max_msg_size=LARGEST_FRAME, timeout=CLOSE_TIMEOUT, compress=False, decode_text=False)
         await socket.prepare(request)
-        await hold(request, socket, understand)
+        await hold(request, socket, understand=understand)
         return socket
 
     return Endpoint(
@@ -84,7 +84,7 @@ def check(request: web.Request) -> None:
         raise errors.UpgradeRequired("Open this path as a WebSocket.")
 
 
-async def hold(request: web.Request, socket: "web.WebSocketResponse[bool]", understand: Understand) -> None:
+async def hold(request: web.Request, socket: "web.WebSocketResponse[bool]", *, understand: Understand) -> None:
     """Talk until either side closes; nothing that was asked on the socket outlives it."""
     sockets = request.app[SOCKETS]
     sockets.add(socket)

@@ -1,0 +1,122 @@
+"""The house's rules, held by a test: who may know whom, and what may stand nowhere."""
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aioapp
+
+HOUSE = Path(aioapp.__file__).parent
+FLOORS = [
+    {"errors", "events", "settings"},
+    {"generation"},
+    {"auth"},
+    {"upstream"},
+    {"layers", "logs"},
+    {"services"},
+    {"web"},
+    {"endpoints"},
+    {"app"},
+    {"supervisor", "__main__"},
+]
+APART = {"simulator", "simulation"}
+KNOWS_WEB = {"web", "endpoints", "app", "__main__", *APART}
+KNOWS_ENVIRONMENT = {"app", "__main__", "auth"}
+MODULES = sorted(HOUSE.rglob("*.py"))
+
+
+def name_of(module: Path) -> str:
+    return module.relative_to(HOUSE).as_posix()
+
+
+def room_of(module: Path) -> str:
+    return module.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[str]:
+    """Every module that is named in an import, wherever it stands; `from a import b` names both `a` and `a.b`."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(source), names=names):
+                yield source
+                yield from (f"{source}.{alias.name}" for alias in names)
+
+
+def rooms_known(module: Path) -> set[str]:
+    known = {name.split(".")[1] for name in imports(module) if name.startswith("aioapp.")}
+    return {room for room in known if (HOUSE / room).is_dir() or (HOUSE / f"{room}.py").exists()}
+
+
+def floor_of(room: str) -> int:
+    return next(level for level, rooms in enumerate(FLOORS) if room in rooms)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_every_room_stands_on_a_floor(module: Path) -> None:
+    assert room_of(module) in set.union(APART, *FLOORS) | {"__init__"}
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if room_of(path) not in APART], ids=name_of)
+def test_a_room_knows_only_lower_floors_and_itself(module: Path) -> None:
+    room = room_of(module)
+    above = {known for known in rooms_known(module) - {room, "__init__"}
+             if known not in APART and floor_of(known) >= (floor_of(room) if room != "__init__" else 99)
+             and not (room == "__main__" and known == "supervisor")
+             and not (floor_of(room) == 0 and known == "errors")}
+    assert not above
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if room_of(path) in APART], ids=name_of)
+def test_the_simulator_knows_nothing_of_the_house(module: Path) -> None:
+    assert rooms_known(module) <= APART
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if room_of(path) not in KNOWS_WEB], ids=name_of)
+def test_aiohttps_server_is_known_only_where_http_is_spoken(module: Path) -> None:
+    assert not [name for name in imports(module) if name.startswith("aiohttp.web")]
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if room_of(path) not in KNOWS_ENVIRONMENT], ids=name_of)
+def test_the_environment_is_read_at_the_roots_only(module: Path) -> None:
+    assert "environ" not in {node.attr for node in ast.walk(ast.parse(module.read_text()))
+                             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+                             and node.value.id == "os"}
+
+
+def functions(module: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_modules_and_functions_stay_small(module: Path) -> None:
+    assert len(module.read_text().splitlines()) <= 200
+    long = [node.name for node in functions(module) if (node.end_lineno or 0) - node.lineno >= 40]
+    assert not long
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_beyond_two_arguments_names_are_needed(module: Path) -> None:
+    # What a signature owes to a protocol (a context manager's exit, marshmallow's fields) is not ours to choose.
+    free = {"__aexit__", "_deserialize"}
+    many = [node.name for node in functions(module)
+            if len([arg for arg in node.args.args if arg.arg not in ("self", "cls")]) > 2 and node.name not in free]
+    assert not many
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_every_module_says_what_it_is(module: Path) -> None:
+    assert ast.get_docstring(ast.parse(module.read_text()))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_no_failure_is_swallowed_whole(module: Path) -> None:
+    """A handler of `Exception` must do something with it: raise, tell or record it."""
+    swallowed = [node.lineno for node in ast.walk(ast.parse(module.read_text()))
+                 if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in (
+                     "Exception", "BaseException")) and all(isinstance(line, ast.Pass) for line in node.body)]
+    assert not swallowed
