@@ -8,7 +8,6 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-import aioapp
 from aioapp import auth, logs
 from aioapp.auth import Credentials
 from aioapp.endpoints import OPERATIONS, endpoints
@@ -19,6 +18,7 @@ from aioapp.settings import Settings, from_environ
 from aioapp.simulator import create_simulator
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.retries import Retries
+from aioapp.upstream.session import client_session
 from aioapp.web import SERVICES
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import explained, identified, logged, stamp
@@ -27,8 +27,6 @@ from aioapp.web.ws import SOCKETS, close_sockets
 
 API = "https://api.anthropic.com"
 LARGEST_BODY = 2**20
-KEEP_IDLE = 60.0
-"""Seconds that an idle connection to Claude is kept: a new one costs a TLS handshake."""
 
 
 def create_app(
@@ -95,9 +93,9 @@ async def services(
                 os.environ, loopback=loopback, home=Path.home(), base_url=base_url or API)
             stack.callback(auth.close, credentials)
         if upstream is None:
-            session = await stack.enter_async_context(client_session(settings))
-            url = base_url or credentials.base_url or API
-            upstream = claude(settings, session=session, credentials=credentials, url=f"{url}/v1/messages")
+            url = (base_url or credentials.base_url or API) + "/v1/messages"
+            session = await stack.enter_async_context(client_session(url=url, connections=settings.connections))
+            upstream = claude(settings, session=session, credentials=credentials, url=url)
         drain = Drain()
         yield Services(
             generate=compose(upstream, observed(logs.log_generation), drained(drain), timed),
@@ -109,14 +107,6 @@ def claude(settings: Settings, *, session: aiohttp.ClientSession, credentials: C
     return Claude(
         session=session, credentials=credentials, url=url, retries=Retries(sleep=asyncio.sleep),
         connect_timeout=settings.connect_timeout, idle_timeout=settings.idle_timeout).generate
-
-
-def client_session(settings: Settings) -> aiohttp.ClientSession:
-    """Connections to Claude: many, kept, and without compression, which would hold deltas back."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=settings.connections, keepalive_timeout=KEEP_IDLE),
-        headers={"User-Agent": f"aioapp/{aioapp.__version__}", "Accept-Encoding": "identity"},
-        cookie_jar=aiohttp.DummyCookieJar())
 
 
 @asynccontextmanager

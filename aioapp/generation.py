@@ -10,6 +10,7 @@ from aioapp.events import Event
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Role = Literal["user", "assistant"]
+Thinking = Literal["disabled", "between_tools"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What is asked of Claude. `model` is None for the server's default; `max_tokens` bounds the answer."""
+    """What is asked of Claude. `model` is None for the server's default; `max_tokens` bounds the answer.
+
+    `thinking` is set where a prompt is fitted to its model.
+    """
 
     messages: tuple[Turn, ...]
     max_tokens: int
@@ -29,6 +33,7 @@ class Prompt:
     temperature: float | None = None
     effort: Effort | None = None
     stop_sequences: tuple[str, ...] = ()
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

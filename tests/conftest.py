@@ -1,6 +1,7 @@
 """What every test file may ask for: a server as it runs in production, on a real socket."""
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, Protocol
 
 import aiohttp
@@ -10,6 +11,7 @@ from aiohttp import web
 from aioapp.app import create_app, runner_of
 from aioapp.auth import fixed
 from aioapp.settings import Settings
+from aioapp.web import SERVICES
 
 
 class Serve(Protocol):
@@ -49,3 +51,12 @@ def serve(stack: AsyncExitStack) -> Serve:
 @pytest.fixture
 async def http(stack: AsyncExitStack) -> aiohttp.ClientSession:
     return await stack.enter_async_context(aiohttp.ClientSession())
+
+
+def with_services(app: web.Application, **changes: Any) -> web.Application:
+    """The same application with some of its services changed once they are there: times, above all."""
+    async def change(app: web.Application) -> None:
+        app[SERVICES] = replace(app[SERVICES], **changes)
+
+    app.on_startup.append(change)
+    return app

@@ -12,7 +12,7 @@ USAGE = {"input_tokens": 7, "cache_creation_input_tokens": 2, "cache_read_input_
 MESSAGE = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5",
     "content": [{"type": "text", "text": "Hello, wörld"}],
-    "stop_reason": "end_turn", "stop_sequence": None, "usage": USAGE,
+    "stop_reason": "end_turn", "stop_sequence": None, "stop_details": None, "usage": USAGE,
 }
 
 
@@ -106,6 +106,9 @@ class Upstream:
         watch = asyncio.create_task(self._watch(connection))
         try:
             await script(connection)
+        except ConnectionError:
+            connection.gone.set()
+            raise
         finally:
             watch.cancel()
 

@@ -6,7 +6,7 @@ says no version (one of your own gateway, say) is taken for a model of the newes
 import re
 from dataclasses import dataclass, replace
 
-from aioapp.generation import Prompt
+from aioapp.generation import Prompt, Thinking
 
 LINE_FIRST = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d)(?:-(?P<minor>\d))?(?!\d)")
 VERSION_FIRST = re.compile(r"claude-(?P<major>\d)(?:-(?P<minor>\d))?-(?P<line>[a-z]+)")
@@ -19,7 +19,7 @@ class Abilities:
 
     temperature: bool
     effort: bool
-    quiet: str | None
+    quiet: Thinking | None
 
 
 def abilities(model: str) -> Abilities:
@@ -33,7 +33,7 @@ def abilities(model: str) -> Abilities:
     )
 
 
-def quiet(line: str, version: tuple[int, int]) -> str | None:
+def quiet(line: str, version: tuple[int, int]) -> Thinking | None:
     """Up to 4.8 models think only when asked. From 5 on they think unless told, and most refuse `disabled`."""
     if version < (5, 0):
         return None
@@ -41,14 +41,15 @@ def quiet(line: str, version: tuple[int, int]) -> str | None:
 
 
 def fitted(prompt: Prompt, *, model: str) -> tuple[Prompt, tuple[str, ...]]:
-    """The prompt for `model`, less what that model does not take, and a warning for each setting left out."""
+    """The prompt for `model`, less what that model does not take, and a warning for each setting left out.
+
+    It asks for as little thinking as the model allows: `max_tokens` covers that too, and a plain answer is text.
+    """
     able = abilities(model)
     left_out = [name for name in ("temperature", "effort")
                 if getattr(prompt, name) is not None and not getattr(able, name)]
-    if not left_out:
-        return (prompt if prompt.model == model else replace(prompt, model=model)), ()
-    warnings = tuple(f"{name} was left out: {model} does not take it." for name in left_out)
-    return replace(
-        prompt, model=model,
+    fit = replace(
+        prompt, model=model, thinking=able.quiet,
         temperature=prompt.temperature if able.temperature else None,
-        effort=prompt.effort if able.effort else None), warnings
+        effort=prompt.effort if able.effort else None)
+    return fit, tuple(f"{name} was left out: {model} does not take it." for name in left_out)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from aioapp.generation import Prompt
-from aioapp.upstream.models import abilities
 
 VERSION = "2026-10-21"
 VERSION_WITH_TEMPERATURE = "2023-06-01"
@@ -23,17 +22,11 @@ def encode(prompt: Prompt, *, live: bool) -> bytes:
         "temperature": prompt.temperature,
         "stop_sequences": prompt.stop_sequences or None,
         "output_config": {"effort": prompt.effort} if prompt.effort else None,
-        "thinking": thinking(prompt),
+        "thinking": {"type": prompt.thinking} if prompt.thinking else None,
         "stream": live or None,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     return json.dumps(body).encode()
-
-
-def thinking(prompt: Prompt) -> dict[str, str] | None:
-    """As little of it as the model allows: `max_tokens` covers thinking too, and a plain answer is text."""
-    quiet = abilities(prompt.model or "").quiet
-    return {"type": quiet} if quiet else None
 
 
 def headers(prompt: Prompt, credentials: Mapping[str, str]) -> dict[str, str]:

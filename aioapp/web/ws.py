@@ -6,6 +6,7 @@
     {"type": "cancel", "id": …}               stops one
 
 A caller's `id` is on every frame of its answer. Every request ends with exactly one answer, `done` or error frame.
+The schemas are `SocketRequest` for what is sent, and `SocketFrame` for what is answered.
 """
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -45,8 +46,9 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         check(request)
+        # aiohttp refuses a frame of its `max_msg_size` already, not only one that is over it.
         socket = web.WebSocketResponse(
-            heartbeat=HEARTBEAT, max_msg_size=LARGEST_FRAME, timeout=CLOSE_TIMEOUT, compress=False, decode_text=False)
+            heartbeat=HEARTBEAT, max_msg_size=LARGEST_FRAME + 1, timeout=CLOSE_TIMEOUT, compress=False, decode_text=False)
         await socket.prepare(request)
         await hold(request, socket, understand=understand)
         return socket
@@ -84,7 +86,9 @@ def check(request: web.Request) -> None:
         raise errors.UpgradeRequired("Open this path as a WebSocket.")
 
 
-async def hold(request: web.Request, socket: "web.WebSocketResponse[bool]", *, understand: Understand) -> None:
+async def hold(
+        request: web.Request, socket: "web.WebSocketResponse[bool]", *, understand: Understand,
+) -> None:
     """Talk until either side closes; nothing that was asked on the socket outlives it."""
     sockets = request.app[SOCKETS]
     sockets.add(socket)
