@@ -3,10 +3,14 @@
 The rules are those of the HTML standard, §9.2.6 (https://html.spec.whatwg.org/multipage/server-sent-events.html), less
 what the Messages API has no use for: `id` and `retry` are passed over.
 """
+import re
+
 from aioapp.errors import UpstreamFailed
 from aioapp.events import Event
 
 BOM = b"\xef\xbb\xbf"
+USUAL = re.compile(rb"event: ([a-z_]+)\ndata: ([^\n]*)\n\n")
+USUAL_FRAME = len(b"event: \ndata: \n\n")
 
 
 class Frames:
@@ -29,10 +33,11 @@ class Frames:
             data = self._begin(data)
         if b"\r" in data:
             data = with_plain_ends(data)
-        *blocks, self._rest = data.split(b"\n\n")
+        end = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        self._rest = data[end:]
         if len(self._rest) > self._limit:
             raise UpstreamFailed("Claude sent an event that has no end.")
-        return [event for block in blocks if (event := parse(block)) is not None]
+        return events_in(data[:end])
 
     def _begin(self, data: bytes) -> bytes:
         """A stream may begin with a byte order mark, which may come in pieces like everything else."""
@@ -46,16 +51,16 @@ def with_plain_ends(data: bytes) -> bytes:
     return data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n") + tail
 
 
+def events_in(data: bytes) -> list[Event]:
+    """The events of complete frames. Claude's are of two lines each, which one pass of a pattern reads."""
+    found = USUAL.findall(data)
+    if sum([len(name) + len(raw) for name, raw in found]) + len(found) * USUAL_FRAME == len(data):
+        return [Event(name.decode(), raw) for name, raw in found]
+    return [event for block in data.split(b"\n\n") if (event := parse(block)) is not None]
+
+
 def parse(block: bytes) -> Event | None:
     """The event of one block of lines, or None where it holds no data (a comment, say)."""
-    head, found, raw = block.partition(b"\ndata: ")
-    if found and head.startswith(b"event: ") and b"\n" not in head and b"\n" not in raw:
-        return Event(head[7:].decode(), raw)
-    return parse_any(block)
-
-
-def parse_any(block: bytes) -> Event | None:
-    """The same for a block that is not of the usual two lines."""
     name, data = b"message", []
     for line in block.split(b"\n"):
         field, _, value = line.partition(b":")
@@ -65,6 +70,4 @@ def parse_any(block: bytes) -> Event | None:
                 name = value
             case b"data":
                 data.append(value)
-    if not data:
-        return None
-    return Event(name.decode(errors="replace"), b"\n".join(data))
+    return Event(name.decode(errors="replace"), b"\n".join(data)) if data else None
