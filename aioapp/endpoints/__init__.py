@@ -21,4 +21,4 @@ def endpoints(operations: Sequence[Operation] = OPERATIONS) -> tuple[Endpoint, .
     forms = [form(operation) for operation in operations for form in (rest, stream)]
     served = (*forms, websocket(operations, path="/ws/generate"),
               root.ROOT, health.HEALTH, health.LIVE, auth_status.AUTH_STATUS)
-    return (*served, *docs.pages(served))
+    return (*served, *docs.pages(served, operations))

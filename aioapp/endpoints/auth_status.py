@@ -5,6 +5,7 @@ from marshmallow import Schema, fields, validate
 from aioapp.endpoints.health import AUTH_TYPES
 from aioapp.web import SERVICES, wire
 from aioapp.web.endpoint import Endpoint, json_response
+from aioapp.web.schemas import SAMPLE
 
 
 class StatusAnswer(Schema):
@@ -18,7 +19,7 @@ class StatusAnswer(Schema):
 
 
 class AuthStatusAnswer(Schema):
-    success = fields.Boolean(required=True)
+    success = fields.Boolean(required=True, validate=validate.Equal(True))
     status = fields.Nested(StatusAnswer, required=True)
     client_initialized = fields.Boolean(required=True)
     timestamp = fields.DateTime(required=True)
@@ -44,4 +45,14 @@ async def auth_status(request: web.Request) -> web.Response:
 
 AUTH_STATUS = Endpoint(
     name="authStatus", path="/auth-status", handler=auth_status, summary="State of the credentials for Claude",
-    answers={200: {"application/json": AuthStatusAnswer}})
+    answers={200: {"application/json": AuthStatusAnswer}},
+    sample={
+        "success": True,
+        "status": {
+            "is_valid": True, "auth_type": "api_key", "source": "ANTHROPIC_API_KEY",
+            "available_methods": ["ANTHROPIC_API_KEY"], "expires_at": None, "error": None,
+            "summary": "Credentials come from ANTHROPIC_API_KEY.",
+        },
+        "client_initialized": True,
+        "timestamp": SAMPLE["timestamp"],
+    })

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import fields
 
 from aioapp.generation import Prompt, Turn
-from aioapp.web.fields import choice, many, text, whole
+from aioapp.web.fields import choice, many, one, text, whole
 from aioapp.web.operation import Operation, prompt_of
 from aioapp.web.schemas import Answer, Body, Options
 
@@ -17,7 +17,7 @@ class TurnBody(Body):
 
 class ChatBody(Options):
     message = text(least=1, most=10_000, blank=False, required=True)
-    history = many(fields.Nested(TurnBody), description="The conversation so far, oldest turn first.")
+    history = many(one(TurnBody, required=True), description="The conversation so far, oldest turn first.")
     max_tokens = whole(1, 8000, load_default=1000, description="Most tokens of the answer.")
 
 

@@ -1,12 +1,15 @@
 """Swagger UI, ReDoc and the document that they show. All of it comes from this server and works without internet."""
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
-from aioapp.web import wire
-from aioapp.web.endpoint import Endpoint, Handler
+from aioapp.web.address import reached_at
+from aioapp.web.endpoint import Endpoint, Handler, json_response
+from aioapp.web.operation import Operation
 
 PAGES = Path(__file__).parent.parent / "pages"
 OURS = ("swagger.js", "redoc-init.js")
@@ -17,18 +20,16 @@ POLICY = (
 )
 
 
-def pages(served: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+def pages(served: Sequence[Endpoint], operations: Sequence[Operation]) -> tuple[Endpoint, ...]:
     """The pages that document `served`, and what they need."""
     return (
-        undocumented("docs", "/docs", page("swagger.html"), "Swagger UI"),
-        undocumented("redoc", "/redoc", page("redoc.html"), "ReDoc"),
-        undocumented("docsAsset", "/docs/assets/{name}", asset, "What the pages are made of"),
-        undocumented("openapi", "/openapi.json", openapi(served), "OpenAPI document"),
+        Endpoint(name="docs", path="/docs", handler=page("swagger.html"), summary="Swagger UI", documented=False),
+        Endpoint(name="redoc", path="/redoc", handler=page("redoc.html"), summary="ReDoc", documented=False),
+        Endpoint(name="docsAsset", path="/docs/assets/{name}", handler=asset, summary="Parts of the pages",
+                 documented=False),
+        Endpoint(name="openapi", path="/openapi.json", handler=openapi(served, operations), summary="OpenAPI document",
+                 documented=False),
     )
-
-
-def undocumented(name: str, path: str, handler: Handler, summary: str) -> Endpoint:
-    return Endpoint(name=name, path=path, handler=handler, summary=summary, documented=False)
 
 
 def page(name: str) -> Handler:
@@ -56,14 +57,15 @@ def library_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def openapi(served: Sequence[Endpoint]) -> Handler:
+def openapi(served: Sequence[Endpoint], operations: Sequence[Operation]) -> Handler:
     """The document is made when it is first asked for: apispec takes longer to load than the rest to start."""
-    made: list[bytes] = []
+    @cache
+    def made() -> dict[str, Any]:
+        from aioapp.web.openapi import document
+        return document(served, operations)
 
     async def handle(request: web.Request) -> web.Response:
-        if not made:
-            from aioapp.web.openapi import document
-            made.append(wire.encode(document(served)))
-        return web.Response(body=made[0], content_type="application/json")
+        # An absolute URL, because the pages resolve a relative one against where the document lies, each in its way.
+        return json_response({**made(), "servers": [{"url": str(reached_at(request).origin())}]})
 
     return handle

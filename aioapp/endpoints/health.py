@@ -4,6 +4,7 @@ from marshmallow import Schema, fields, validate
 
 from aioapp.web import SERVICES, wire
 from aioapp.web.endpoint import Endpoint, json_response
+from aioapp.web.schemas import SAMPLE
 
 AUTH_TYPES = ("api_key", "oauth_token", "profile", "workload_identity", None)
 
@@ -41,8 +42,11 @@ async def live(request: web.Request) -> web.Response:
 HEALTH = Endpoint(
     name="health", path="/health", handler=health, summary="Whether generations can be served",
     description="503 without credentials, and while the server shuts down.",
-    answers={200: {"application/json": HealthAnswer}, 503: {"application/json": HealthAnswer}})
+    answers={200: {"application/json": HealthAnswer}, 503: {"application/json": HealthAnswer}},
+    sample={"status": "healthy", "claude_client": "initialized", "auth_type": "api_key", "model": SAMPLE["model"],
+            "timestamp": SAMPLE["timestamp"]})
 
 LIVE = Endpoint(
     name="healthLive", path="/health/live", handler=live, summary="Whether the process runs",
-    answers={200: {"application/json": LiveAnswer}})
+    answers={200: {"application/json": LiveAnswer}},
+    sample={"status": "alive", "timestamp": SAMPLE["timestamp"]})

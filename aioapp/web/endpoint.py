@@ -6,7 +6,7 @@ from typing import Any, Literal
 from aiohttp import web
 from marshmallow import Schema
 
-from aioapp.errors import AppError, UnsupportedMediaType
+from aioapp.errors import AppError, BadRequest, UnsupportedMediaType
 from aioapp.web import wire
 from aioapp.web.schemas import decoded
 
@@ -42,7 +42,10 @@ async def read_json(request: web.Request) -> Any:
     """The JSON value of the request's body. Raises `UnsupportedMediaType` or `ValidationFailed`; aiohttp raises 413."""
     if request.content_type != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
-    return decoded(await request.read())
+    try:
+        return decoded(await request.read())
+    except web.RequestPayloadError:
+        raise BadRequest("The body is not encoded as its headers say.") from None
 
 
 def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None,

@@ -3,20 +3,32 @@
 A marshmallow message here is `code|text`: the answer's `type` and `msg`. The codes are those of pydantic 1, which the
 callers of the FastAPI example that this server takes over know how to read.
 """
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 COMMON = {
     "required": "value_error.missing|field required",
     "null": "type_error.none.not_allowed|none is not an allowed value",
 }
+VISIBLE = r"[^\s\u001C-\u001F\u0085\uFEFF]"
+"""A character that is no white space. `\\S` alone means another set to Python, to JavaScript and to Rust."""
 Value = Any
 
 
 def messages(invalid: str) -> dict[str, Any]:
-    return {**COMMON, "invalid": invalid}
+    return {**COMMON, **dict.fromkeys(("invalid", "special", "too_large"), invalid)}
+
+
+class Whole(fields.Integer):
+    """A whole JSON number. 12.0 is one, as JSON Schema has it; 1.9, text and booleans are none."""
+
+    def _deserialize(self, value: Value, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return self._validated(value)
 
 
 class Number(fields.Float):
@@ -38,7 +50,7 @@ class Flag(fields.Boolean):
 
 
 def text(*, least: int = 0, most: int | None = None, blank: bool = True, **more: Any) -> fields.String:
-    """Text of `least` to `most` characters; with `blank=False`, at least one of them is no white space."""
+    """Text of `least` to `most` characters; with `blank=False`, at least one of them is visible."""
     validators: list[Callable[[str], Any]] = []
     if least:
         validators.append(validate.Length(min=least, error=(
@@ -49,20 +61,19 @@ def text(*, least: int = 0, most: int | None = None, blank: bool = True, **more:
     return fields.String(
         error_messages=messages("type_error.str|str type expected"),
         validate=validators if blank else [*validators, not_blank],
-        **described(more, {} if blank else {"pattern": r"\S"}))
+        **described(more, {} if blank else {"pattern": VISIBLE}))
 
 
 def whole(least: int, most: int, **more: Any) -> fields.Integer:
-    return fields.Integer(
+    return Whole(
         strict=True, error_messages=messages("type_error.integer|value is not a valid integer"),
         validate=bounds(least, most), **described(more))
 
 
 def number(least: float, most: float, **more: Any) -> Number:
     return Number(
-        error_messages={**messages("type_error.float|value is not a valid float"),
-                        "special": "type_error.float|value is not a valid float"},
-        validate=bounds(least, most), **described(more))
+        error_messages=messages("type_error.float|value is not a valid float"), validate=bounds(least, most),
+        **described(more))
 
 
 def flag(**more: Any) -> Flag:
@@ -70,13 +81,19 @@ def flag(**more: Any) -> Flag:
 
 
 def choice(options: Sequence[str], **more: Any) -> fields.String:
-    one_of = validate.OneOf(options, error="value_error.const|unexpected value; permitted: {choices}")
+    permitted = ", ".join(map(repr, options))
+    one_of = validate.OneOf(options, error=f"value_error.const|unexpected value; permitted: {permitted}")
     return fields.String(
         error_messages=messages("type_error.str|str type expected"), validate=one_of, **described(more))
 
 
 def many(inner: fields.Field[Any] | type[fields.Field[Any]], **more: Any) -> fields.List[Any]:
     return fields.List(inner, error_messages=messages("type_error.list|value is not a valid list"), **described(more))
+
+
+def one(schema: type[Schema], **more: Any) -> fields.Nested:
+    return fields.Nested(
+        schema, error_messages=messages("type_error.dict|value is not a valid dict"), **described(more))
 
 
 def bounds(least: float, most: float) -> list[Callable[[Any], Any]]:
@@ -89,7 +106,7 @@ def bounds(least: float, most: float) -> list[Callable[[Any], Any]]:
 
 
 def not_blank(value: str) -> None:
-    if value and not value.strip():
+    if value and not re.search(VISIBLE, value):
         raise ValidationError("value_error.any_str.blank|must not be blank")
 
 

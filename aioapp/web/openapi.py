@@ -1,5 +1,6 @@
 """The OpenAPI 3.1.0 document, out of the declarations that the endpoints are made of."""
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from itertools import groupby
 from typing import Any
 
@@ -10,26 +11,41 @@ from marshmallow import Schema
 import aioapp
 from aioapp.errors import AppError, ValidationFailed
 from aioapp.web.endpoint import Content, Endpoint
-from aioapp.web.events import FRAMES
-from aioapp.web.schemas import ErrorAnswer, ValidationAnswer
+from aioapp.web.events import components
+from aioapp.web.middlewares import SANE_ID
+from aioapp.web.operation import Operation
+from aioapp.web.schemas import FAILED, INVALID, ErrorAnswer, ValidationAnswer
 
 TAGS = (
     {"name": "Claude", "description": "Ask Claude."},
     {"name": "Server", "description": "How the server is."},
 )
-RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}}
+HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "X-Request-ID": {"description": "The request's name in the log: the caller's, if that is sane, else a new one.",
+                     "required": True, "schema": {"type": "string", "pattern": f"^{SANE_ID.pattern}$"}},
+    "X-Process-Time": {"description": "Seconds from the request's arrival to the answer's head.",
+                       "required": True, "schema": {"type": "number", "minimum": 0}},
+    "Retry-After": {"description": "Seconds to wait before the next try.",
+                    "schema": {"type": "integer", "minimum": 1}},
+    "Upgrade": {"description": "What to ask for.", "required": True, "schema": {"type": "string"}},
+}
+ALWAYS = ("X-Request-ID", "X-Process-Time")
+SOMETIMES: Mapping[int, tuple[str, ...]] = {426: ("Upgrade",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
-def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The whole document; it is the same for the same endpoints."""
+def document(endpoints: Iterable[Endpoint], operations: Sequence[Operation]) -> dict[str, Any]:
+    """The whole document but its servers; it is the same for the same endpoints."""
     spec = APISpec(
         title="aioapp", version=aioapp.__version__, openapi_version="3.1.0", plugins=[MarshmallowPlugin(named)],
         info={"description": (aioapp.__doc__ or "").strip(), "license": {"name": "MIT", "identifier": "MIT"}},
-        servers=[{"url": "/"}], tags=list(TAGS))
-    for name, schema in FRAMES.items():
+        tags=list(TAGS))
+    for name, header in HEADERS.items():
+        spec.components.header(name, dict(header))
+    for name, schema in components(operations).items():
         spec.components.schema(name, **({"schema": schema} if isinstance(schema, type) else {"component": schema}))
     for endpoint in endpoints:
-        spec.path(path=endpoint.path, operations={endpoint.method.lower(): described(endpoint)})
+        if endpoint.documented:
+            spec.path(path=endpoint.path, operations={endpoint.method.lower(): described(endpoint)})
     return spec.to_dict()
 
 
@@ -53,7 +69,8 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
 
 def answers(endpoint: Endpoint) -> Iterator[tuple[str, dict[str, Any]]]:
     for status, content in endpoint.answers.items():
-        yield str(status), {"description": endpoint.summary, **body(content, endpoint.sample)}
+        said, sample = (endpoint.summary, endpoint.sample) if status == 200 else (HTTPStatus(status).phrase, None)
+        yield str(status), {"description": said, "headers": headers(status), **body(content, sample)}
 
 
 def body(content: Content, sample: Mapping[str, Any] | str | None) -> dict[str, Any]:
@@ -64,8 +81,18 @@ def body(content: Content, sample: Mapping[str, Any] | str | None) -> dict[str, 
 def failures(errors: Iterable[type[AppError]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """One response a status, however many errors share it."""
     ordered = sorted(set(errors), key=lambda error: (error.status, error.title))
-    for status, same in groupby(ordered, key=lambda error: error.status):
-        schema = ValidationAnswer if status == ValidationFailed.status else ErrorAnswer
-        described = {"description": "; ".join(error.title for error in same),
-                     "content": {"application/json": {"schema": schema}}}
-        yield str(status), described | ({"headers": RETRY_AFTER} if status in (429, 503) else {})
+    for status, group in groupby(ordered, key=lambda error: error.status):
+        same = list(group)
+        schema = ValidationAnswer if ValidationFailed in same else ErrorAnswer
+        content = {"schema": schema, "examples": {error.__name__: {"value": example(error)} for error in same}}
+        yield str(status), {"description": "; ".join(error.title for error in same), "headers": headers(status),
+                            "content": {"application/json": content}}
+
+
+def example(error: type[AppError]) -> dict[str, Any]:
+    return INVALID if error is ValidationFailed else {**FAILED, "error": error.title}
+
+
+def headers(status: int) -> dict[str, str]:
+    """References to the headers that an answer has; apispec takes a component's name for one."""
+    return {name: name for name in (*ALWAYS, *SOMETIMES.get(status, ()))}

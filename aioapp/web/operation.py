@@ -20,7 +20,8 @@ from aioapp.web.schemas import SAMPLE, Answer, Body, loaded
 
 UPSTREAM_ERRORS = (
     errors.BadRequest, errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed,
-    errors.RateLimited, errors.UpstreamFailed, errors.Unavailable, errors.UpstreamTimeout, errors.AppError,
+    errors.RateLimited, errors.UpstreamFailed, errors.Unavailable, errors.NotInitialized, errors.CredentialsRefused,
+    errors.Overloaded, errors.ShuttingDown, errors.UpstreamTimeout,
 )
 
 
@@ -45,6 +46,11 @@ class Operation:
     extra: Callable[[Prompt], Mapping[str, Any]] = no_extra
     answer: type[Schema] = Answer
     example: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What the names of its schemas begin with."""
+        return self.name[:1].upper() + self.name[1:]
 
 
 def prompt_of(body: Mapping[str, Any], *turns: Turn, max_tokens: int | None = None) -> Prompt:

@@ -3,7 +3,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 import jiter
-from marshmallow import RAISE, Schema, ValidationError, fields, missing
+from marshmallow import RAISE, Schema, ValidationError, fields, missing, validate
 
 from aioapp.errors import ValidationFailed
 from aioapp.generation import Effort
@@ -42,7 +42,7 @@ class UsageAnswer(Schema):
 class Answer(Schema):
     """One answer of Claude's."""
 
-    success = fields.Boolean(required=True, metadata={"example": True})
+    success = fields.Boolean(required=True, validate=validate.Equal(True))
     response = fields.String(required=True, metadata={"description": "All text of the answer; it may be empty."})
     prompt = fields.String(required=True, metadata={"description": "The prompt, as it was sent."})
     model = fields.String(required=True, metadata={"description": "The model that answered."})
@@ -71,11 +71,19 @@ SAMPLE = {
 class ErrorAnswer(Schema):
     """Any failure but one of validation."""
 
-    success = fields.Boolean(required=True, metadata={"example": False})
+    success = fields.Boolean(required=True, validate=validate.Equal(False))
     error = fields.String(required=True)
     detail = fields.String()
     timestamp = fields.DateTime(required=True)
     request_id = fields.String(required=True)
+
+
+FAILED = {
+    "success": False,
+    "error": "Internal server error",
+    "timestamp": SAMPLE["timestamp"],
+    "request_id": SAMPLE["request_id"],
+}
 
 
 class Problem(Schema):
@@ -89,6 +97,9 @@ class ValidationAnswer(Schema):
     """What is wrong with a request's body."""
 
     detail = fields.List(fields.Nested(Problem), required=True)
+
+
+INVALID = {"detail": [{"loc": ["body", "prompt"], "msg": "field required", "type": "value_error.missing"}]}
 
 
 def decoded(raw: bytes) -> Any:

@@ -8,6 +8,7 @@ from aiohttp import web
 from aioapp.web import REQUEST_ID, SERVICES, wire
 from aioapp.web.endpoint import Endpoint, read_json
 from aioapp.web.event_stream import EventStream, kept_alive
+from aioapp.web.events import ref, stream_of
 from aioapp.web.failures import as_app_error
 from aioapp.web.fields import choice
 from aioapp.web.operation import UPSTREAM_ERRORS, Exchange, Operation, asked
@@ -18,7 +19,7 @@ DONE = b"data: [DONE]\n\n"
 
 def stream(operation: Operation) -> Endpoint:
     """The operation's SSE form: its body with a `format`, answered while it is generated."""
-    body = stream_body(operation.body)
+    body = stream_body(operation)
     schema = body()
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -29,15 +30,15 @@ def stream(operation: Operation) -> Endpoint:
     return Endpoint(
         name=f"{operation.name}Stream", method="POST", path=operation.stream_path, handler=handle, tag="Claude",
         summary=f"{operation.summary}, as server-sent events", description=operation.description, body=body,
-        example=operation.example, answers={200: {"text/event-stream": {"$ref": "#/components/schemas/StreamEvent"}}},
+        example=operation.example, answers={200: {"text/event-stream": ref(stream_of(operation.answer))}},
         sample="data: Async programming\n\ndata:  lets one thread wait.\n\ndata: [DONE]\n\n", errors=UPSTREAM_ERRORS)
 
 
-def stream_body(body: type[Body]) -> type[Body]:
-    made = body.from_dict(
+def stream_body(operation: Operation) -> type[Body]:
+    made = operation.body.from_dict(
         {"format": choice(tuple(FORMATS), load_default="text", description=(
             "`text`: pieces of text, then [DONE]. `events`: start, delta and done or error, each a JSON object."))},
-        name=body.__name__.removesuffix("Body") + "StreamBody")
+        name=f"{operation.title}StreamBody")
     assert issubclass(made, Body)
     return made
 

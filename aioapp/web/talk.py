@@ -42,7 +42,7 @@ class Run:
     ended: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Talk:
     """Leaving it stops what still runs."""
 
@@ -61,6 +61,11 @@ class Talk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no generation runs."""
+        return not self._runs
 
     async def listen(self) -> None:
         """Take frames until the socket closes."""

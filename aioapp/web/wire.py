@@ -17,7 +17,11 @@ def now() -> str:
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
-    return JSON.encode(value).encode()
+    """JSON on one line, whoever reads it: some clients break lines at U+0085, U+2028 and U+2029 too."""
+    text = JSON.encode(value)
+    if not text.isascii():
+        text = text.replace("\u0085", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return text.encode()
 
 
 def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_id: str) -> Object:

@@ -10,7 +10,6 @@ The schemas are `SocketRequest` for what is sent, and `SocketFrame` for what is 
 """
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from aiohttp import WSCloseCode, hdrs, web
 from marshmallow import EXCLUDE
@@ -19,7 +18,7 @@ from aioapp import errors
 from aioapp.web import SERVICES
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import hang_up
-from aioapp.web.fields import flag, text
+from aioapp.web.fields import choice, flag, text
 from aioapp.web.operation import Operation
 from aioapp.web.schemas import Body, loaded
 from aioapp.web.talk import Asked, Talk, Understand
@@ -29,7 +28,7 @@ HEARTBEAT = 30.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that a caller gets to answer a close frame."""
 
-SOCKETS = web.AppKey("sockets", set[web.WebSocketResponse[bool]])
+TALKS = web.AppKey("talks", set[Talk])
 
 
 class Envelope(Body):
@@ -40,6 +39,13 @@ class Envelope(Body):
     stream = flag(load_default=False, description="Whether to answer with start, delta… and done.")
 
 
+class CancelRequest(Body):
+    """Stop the generation that runs under `id`."""
+
+    type = choice(("cancel",), required=True)
+    id = text(least=1, most=128, required=True)
+
+
 def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
     """The endpoint that serves `operations` over a WebSocket; a frame without `type` means the first of them."""
     understand = grammar(operations)
@@ -48,7 +54,8 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
         check(request)
         # aiohttp refuses a frame of its `max_msg_size` already, not only one that is over it.
         socket = web.WebSocketResponse(
-            heartbeat=HEARTBEAT, max_msg_size=LARGEST_FRAME + 1, timeout=CLOSE_TIMEOUT, compress=False, decode_text=False)
+            heartbeat=HEARTBEAT, max_msg_size=LARGEST_FRAME + 1, timeout=CLOSE_TIMEOUT, compress=False,
+            decode_text=False)
         await socket.prepare(request)
         await hold(request, socket, understand=understand)
         return socket
@@ -60,14 +67,14 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
 
 def grammar(operations: Sequence[Operation]) -> Understand:
     """What turns a frame into what is asked by it. It raises `ValidationFailed` or `BadRequest`."""
-    envelope = Envelope(unknown=EXCLUDE)
+    envelope, cancel = Envelope(unknown=EXCLUDE), CancelRequest()
     known = {operation.name: (operation, operation.body()) for operation in operations}
 
     def understand(frame: Mapping[str, object]) -> Asked:
         said = loaded(envelope, frame)
         name = said.get("type", operations[0].name)
         if name == "cancel":
-            return Asked(id=said.get("id"), cancel=True)
+            return Asked(id=loaded(cancel, frame)["id"], cancel=True)
         if name not in known:
             raise errors.BadRequest(f"There is no type {name!r}. Known: {', '.join([*known, 'cancel'])}.")
         operation, schema = known[name]
@@ -90,21 +97,29 @@ async def hold(
         request: web.Request, socket: "web.WebSocketResponse[bool]", *, understand: Understand,
 ) -> None:
     """Talk until either side closes; nothing that was asked on the socket outlives it."""
-    sockets = request.app[SOCKETS]
-    sockets.add(socket)
+    talks = request.app[TALKS]
     try:
         async with Talk(request=request, socket=socket, understand=understand) as talk:
-            await talk.listen()
+            talks.add(talk)
+            try:
+                await talk.listen()
+            finally:
+                talks.discard(talk)
     finally:
-        sockets.discard(socket)
         if socket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
             hang_up(request)
 
 
-async def close_sockets(app: web.Application) -> None:
-    """Say good-bye to every caller (RFC 6455 §7.4.1: 1001, going away)."""
-    closing = [socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server is shutting down") for socket
-               in app[SOCKETS]]
-    with suppress(TimeoutError):
-        async with asyncio.timeout(2 * CLOSE_TIMEOUT):
-            await asyncio.gather(*closing, return_exceptions=True)
+async def close_sockets(app: web.Application, *, idle: bool = False) -> None:
+    """Say good-bye to every caller, or only to those for whom nothing runs (RFC 6455 §7.4.1: 1001, going away)."""
+    await asyncio.gather(*[part(talk) for talk in app[TALKS] if talk.idle or not idle], return_exceptions=True)
+
+
+async def part(talk: Talk) -> None:
+    """Close the socket; a caller who does not take the close frame, or does not answer it, is hung up on."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await talk.socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server is shutting down")
+    except (TimeoutError, asyncio.CancelledError):  # aiohttp cancels us with a frame that was stopped half sent
+        hang_up(talk.request)
+        raise

@@ -1,0 +1,65 @@
+"""What a machine can think of: every check of schemathesis on every documented operation finds nothing."""
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from aiohttp import web
+
+from tests.conftest import Serve
+from tests.contract import contract
+
+EXAMPLES = 30
+"""Most of each kind for each operation; the same ones every time."""
+CONFIGURATION = """
+# OpenAPI has no word for a handshake, so a plain GET fits all that is documented of it; it is told to upgrade.
+[[operations]]
+include-path = "/ws/generate"
+checks.positive_data_acceptance.expected-statuses = ["426"]
+"""
+
+
+async def schemathesis(url: str, folder: Path, *more: str) -> tuple[int | None, str]:
+    """The exit status of a run, and what it said. What it keeps, it keeps in `folder`."""
+    (folder / "schemathesis.toml").write_text(CONFIGURATION)
+    command = (sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
+               "--config-file", "schemathesis.toml", "run", f"{url}/openapi.json", "--checks", "all", "--no-color",
+               "--max-examples", str(EXAMPLES), "--generation-deterministic", "--continue-on-failure",
+               *more)
+    process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=PIPE, stderr=STDOUT)
+    try:
+        async with asyncio.timeout(90):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, said.decode()
+
+
+async def test_nothing_that_is_documented_can_be_contradicted(serve: Serve, tmp_path: Path) -> None:
+    status, said = await schemathesis(await serve(), tmp_path)
+    assert status == 0, said
+    assert "Selected: 9/9" in said and "Tested: 9" in said
+
+
+async def test_a_server_that_sends_other_events_than_it_documents_is_found_out(
+        stack: AsyncExitStack, tmp_path: Path) -> None:
+    paths = {"/api/stream": contract().document["paths"]["/api/stream"]}
+
+    async def openapi(request: web.Request) -> web.Response:
+        return web.json_response({**contract().document, "paths": paths, "servers": [{"url": "/"}]})
+
+    async def lie(request: web.Request) -> web.Response:
+        return web.Response(text="event: delta\ndata: {}\n\n", content_type="text/event-stream")
+
+    app = web.Application()
+    app.add_routes([web.get("/openapi.json", openapi), web.post("/api/stream", lie)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    status, said = await schemathesis("http://{}:{}".format(*runner.addresses[0]), tmp_path, "--phases", "examples")
+    assert status == 1
+    assert "SSE event violates schema" in said and "Missing required response headers" in said, said

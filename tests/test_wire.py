@@ -1,0 +1,30 @@
+"""What goes over the wire."""
+import json
+
+import pytest
+
+from aioapp import errors
+from aioapp.web import wire
+
+
+def test_json_is_utf_8_on_one_line_for_every_way_of_breaking_lines() -> None:
+    value = {"text": "é😀\n\r\u0085\u2028\u2029\x00\x0b\x0c\x1c"}
+    sent = wire.encode(value)
+    assert json.loads(sent) == value
+    assert len(sent.decode().splitlines()) == 1
+    assert "é😀".encode() in sent
+
+
+def test_a_failed_validation_has_its_own_shape_over_http_and_the_common_one_in_frames() -> None:
+    failed = errors.ValidationFailed([{"loc": ["body"], "msg": "m", "type": "t"}])
+    assert wire.rejection(failed, request_id="r") == {"detail": failed.problems}
+    frame = wire.problem(failed)
+    assert (frame["success"], frame["error"], frame["detail"]) == (False, "Validation failed", failed.problems)
+
+
+@pytest.mark.parametrize("detail", [None, "why"])
+def test_an_error_says_what_happened_and_only_if_there_is_more_to_say_more(detail: str | None) -> None:
+    body = wire.rejection(errors.Overloaded(detail), request_id="r")
+    assert body.get("detail") == detail
+    assert (body["error"], body["request_id"]) == ("Claude is overloaded", "r")
+    assert body["timestamp"].endswith("+00:00")
