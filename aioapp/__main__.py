@@ -5,7 +5,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
 
@@ -14,15 +13,16 @@ from aioapp import logs, supervisor
 from aioapp.settings import SettingError, Settings, from_command_line
 
 BACKLOG = 2048
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal ends it. Returns the exit status: 2 for a setting that cannot be used."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C before we can end in order ends us without a traceback
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         settings = from_command_line(arguments, os.environ)
-        if settings.workers > 1 or settings.reload:
-            supervisor.check(settings)
+        supervisor.check(settings)
         listening = listen(settings)
     except SettingError as error:
         print(f"aioapp: {error}", file=sys.stderr)
@@ -30,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure(settings)
     raise_file_limit()
     with listening, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        if settings.workers > 1 or settings.reload:
+        if settings.supervised:
             runner.run(supervisor.supervise(
-                settings, listening, arguments, stopped=stopped, answering=lambda: greet(listening)))
+                settings, listening, arguments=arguments,
+                stop=first_signal, address=address_of(listening), answering=lambda: greet(listening)))
         else:
             runner.run(serve(settings, listening))
     return 0
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def serve(settings: Settings, listening: socket.socket) -> None:
     """Serve on `listening` until SIGINT or SIGTERM; a second one ends what still runs at once."""
+    stop = first_signal()
+    if settings.lifeline is not None:
+        follow(settings.lifeline)
     from aiohttp import web
 
     from aioapp.app import create_app, drain, runner_of
@@ -48,9 +52,9 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
     await runner.setup()
     try:
         await web.SockSite(runner, listening, backlog=BACKLOG).start()
-        if settings.fd is None:
+        if settings.lifeline is None:
             greet(listening)
-        await stopped(parent=None if settings.fd is None else os.getppid())
+        await stop.wait()
         await drain(app, settings.shutdown_timeout)
     finally:
         await runner.cleanup()
@@ -58,50 +62,72 @@ async def serve(settings: Settings, listening: socket.socket) -> None:
 
 def listen(settings: Settings) -> socket.socket:
     """The socket to serve on: an inherited one, or a new one. Raises `SettingError` where there is none to be had."""
+    where = f"{settings.host} port {settings.port}" if settings.fd is None else f"--fd {settings.fd}"
     try:
-        if settings.fd is not None:
-            return socket.socket(fileno=settings.fd)
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV)
-        family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
-        where = f"--fd {settings.fd}" if settings.fd is not None else f"{settings.host} port {settings.port}"
-        raise SettingError(f"cannot listen on {where}: {error.strerror or error}") from None
+        return bound(settings.host, settings.port) if settings.fd is None else inherited(settings.fd)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that is none, `a..b` say
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SettingError(f"cannot listen on {where}: {why}") from None
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A new socket, on IPv4 where `host` has both: that is what `localhost` has always meant to callers."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV)
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=BACKLOG)
+
+
+def inherited(fd: int) -> socket.socket:
+    listening = socket.socket(fileno=fd)
+    if listening.family in (socket.AF_INET, socket.AF_INET6) and listening.type == socket.SOCK_STREAM:
+        return listening
+    listening.detach()
+    raise OSError("it is no TCP socket")
 
 
 def is_loopback(listening: socket.socket) -> bool:
     """Whether only this machine can reach the socket."""
-    match listening.family, listening.getsockname():
-        case (socket.AF_INET | socket.AF_INET6), (str(host), *_):
-            return ip_address(host.partition("%")[0]).is_loopback
-    return False
+    return ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def address_of(listening: socket.socket) -> str:
+def address_of(listening: socket.socket) -> tuple[str, int]:
+    """Where a caller on this machine finds the socket: one that listens everywhere is on loopback too."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
 def greet(listening: socket.socket) -> None:
-    address = address_of(listening)
-    print(f"aioapp {aioapp.__version__} serves {address} (try {address}/docs; Ctrl+C stops it)", flush=True)
+    host, port = address_of(listening)
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"aioapp {aioapp.__version__} serves {url} (try {url}/docs; Ctrl+C stops it)", flush=True)
 
 
-async def stopped(*, parent: int | None = None) -> None:
-    """Wait for SIGINT or SIGTERM, or for the end of the process `parent`, which a worker must not outlive.
-
-    The next signal is handled as if nobody had waited: it ends the process.
-    """
+def first_signal() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM. The second is handled as if nobody had waited: it ends the process."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    while not stop.is_set() and parent in (None, os.getppid()):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if parent is None else 1.0):
-                await stop.wait()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)
+
+    def begin() -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in SIGNALS:
+        try:
+            loop.add_signal_handler(number, begin)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(begin))
+    return stop
+
+
+def follow(lifeline: int) -> None:
+    """Take the end of the supervisor, which closes this pipe however it ends, as a SIGTERM."""
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(lifeline)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(lifeline, end)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -23,7 +23,7 @@ from aioapp.web import SERVICES
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import explained, identified, logged, stamp
 from aioapp.web.operation import Operation
-from aioapp.web.ws import SOCKETS, close_sockets
+from aioapp.web.ws import TALKS, close_sockets
 
 API = "https://api.anthropic.com"
 LARGEST_BODY = 2**20
@@ -42,7 +42,7 @@ def create_app(
     app.on_response_prepare.append(stamp)
     app.router.add_routes([endpoint.route for endpoint in endpoints(operations)])
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
-    app[SOCKETS] = set()
+    app[TALKS] = set()
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with services(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
@@ -64,8 +64,11 @@ def runner_of(app: web.Application) -> web.AppRunner:
 
 
 async def drain(app: web.Application, seconds: float) -> None:
-    """Refuse new generations and give the running ones `seconds`; what can be asked besides is still answered."""
-    await app[SERVICES].drain.wait(seconds)
+    """Refuse new generations and give the running ones `seconds`; what can be asked besides is still answered.
+
+    A WebSocket on which nothing runs has nothing to wait for.
+    """
+    await asyncio.gather(app[SERVICES].drain.wait(seconds), close_sockets(app, idle=True))
 
 
 async def create_runner() -> web.AppRunner:

@@ -8,10 +8,23 @@ from aioapp.settings import Settings
 generations = logging.getLogger("aioapp.generations")
 
 
+ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7f, 0xa0))}
+
+
+class OneLine(logging.Formatter):
+    """Escapes control characters: what a caller names (a model, say) must not make a line, or a terminal, its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return super().formatMessage(record).translate(ESCAPES)
+
+
 def configure(settings: Settings) -> None:
-    """Log to standard error, from the level that is set."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    """Log to standard error, from the level that is set; but not libraries' debug lines, which quote what they send."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=max(level, logging.INFO), handlers=[handler])
+    logging.getLogger("aioapp").setLevel(level)
     if not settings.access_log:
         for name in ("aioapp.requests", "aioapp.generations"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -41,4 +54,4 @@ def without_quotes(entry: logging.LogRecord) -> bool:
         entry.msg, entry.args = f"Not HTTP as we know it: {type(error).__name__}", ()
         entry.exc_info = entry.exc_text = None
         entry.levelno, entry.levelname = logging.INFO, "INFO"
-    return True
+    return logging.getLogger(entry.name).isEnabledFor(entry.levelno)

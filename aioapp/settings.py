@@ -3,9 +3,11 @@
 The only reader of the environment besides `auth`. Flags win over variables; an empty variable counts as unset.
 """
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from ipaddress import ip_address
+from math import nan
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from aioapp import __version__
 
 Parse = Callable[[str], object]
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", re.IGNORECASE)
 
 
 class SettingError(ValueError):
@@ -21,7 +24,7 @@ class SettingError(ValueError):
 
 def whole(least: int, most: int) -> Parse:
     def parse(text: str) -> int:
-        if text.strip().isdecimal() and least <= int(text) <= most:
+        if text.strip().isdecimal() and least <= float(text) <= most:
             return int(text)
         raise ValueError(f"a whole number from {least} to {most}")
 
@@ -30,13 +33,23 @@ def whole(least: int, most: int) -> Parse:
 
 def seconds(text: str) -> float:
     """A positive, finite number of seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if 0 < value < 1e9:
-        return value
+    if 0 < number(text) < 1e9:
+        return number(text)
     raise ValueError("a number of seconds greater than 0")
+
+
+def pace(text: str) -> float:
+    if 0 <= number(text) <= 1000:
+        return number(text)
+    raise ValueError("a number from 0 to 1000")
+
+
+def number(text: str) -> float:
+    """What `text` says; not a number, which no bounds hold, if it says none."""
+    try:
+        return float(text)
+    except ValueError:
+        return nan
 
 
 def switch(text: str) -> bool:
@@ -61,10 +74,12 @@ def name(text: str) -> str:
 
 
 def url(text: str) -> str:
-    parts = urlsplit(text.strip())
-    if parts.scheme in ("http", "https") and parts.hostname:
-        return text.strip().rstrip("/")
-    raise ValueError("a URL that begins with http:// or https://")
+    """Where an API is. Paths are appended to it; a password in it could not be kept out of logs."""
+    text = text.strip()
+    with suppress(ValueError):  # a port or an IPv6 address that is none
+        if URL.fullmatch(text) and text.isprintable() and urlsplit(text).hostname and urlsplit(text).port != 0:
+            return text.rstrip("/")
+    raise ValueError("a URL that begins with http:// or https:// and has no password, query or fragment")
 
 
 def origin(text: str) -> str:
@@ -80,58 +95,44 @@ def origins(text: str) -> tuple[str, ...]:
     return tuple(origin(part) for part in text.split(",") if part.strip()) or (origin(text),)
 
 
-def setting(default: object, parse: Parse, help: str, *, variable: str | None = None, flag: bool = True) -> Any:
+def setting(default: object, parse: Parse, *, help: str, variable: str | None = None, flag: bool = True) -> Any:
     """One row of the table. `variable` is given where it is not `API_` and the field's name."""
     return field(default=default, metadata={"parse": parse, "help": help, "variable": variable, "flag": flag})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    host: str = setting("127.0.0.1", name, "address to listen on")
-    port: int = setting(8000, whole(0, 65535), "port to listen on; 0 takes any free one")
-    fd: int | None = setting(None, whole(0, 2**20), "listen on this inherited socket instead of host and port")
-    workers: int = setting(1, whole(1, 256), "number of processes that share the listening socket")
-    reload: bool = setting(False, switch, "start again when a source file changes (needs watchfiles)")
-    log_level: str = setting("info", level, "least level that is logged")
-    access_log: bool = setting(True, switch, "log one line for each request and each generation")
-    cors_origins: tuple[str, ...] = setting(("*",), origins, "origin whose pages may call; * for any (repeatable)")
-    cors_credentials: bool = setting(False, switch, "let those pages send cookies; not with *")
-    model: str = setting("claude-sonnet-5-5", name, "model that answers where a request names none")
-    simulate: bool = setting(False, switch, "answer from a local simulator: no key, no network, no cost")
-    simulate_pace: float = setting(1.0, lambda text: pace(text), "pace of the simulator; 0 answers at once")
-    shutdown_timeout: float = setting(10.0, seconds, "seconds that running generations get when the server stops")
-    connect_timeout: float = setting(10.0, seconds, "seconds to connect to Claude")
-    idle_timeout: float = setting(60.0, seconds, "seconds of silence between two reads of a streamed answer")
-    total_timeout: float = setting(600.0, seconds, "seconds that one generation may take, retries included")
-    stall_timeout: float = setting(60.0, seconds, "seconds after which a caller who takes nothing is hung up on")
-    connections: int = setting(4096, whole(1, 2**20), "most connections to Claude at once")
-    debug: bool = setting(False, switch, "name internals in the answer to a fault of ours")
+    host: str = setting("127.0.0.1", name, help="address to listen on")
+    port: int = setting(8000, whole(0, 65535), help="port to listen on; 0 takes any free one")
+    fd: int | None = setting(None, whole(0, 2**20), help="listen on this inherited socket instead of host and port")
+    lifeline: int | None = setting(None, whole(0, 2**20), help="end when this inherited pipe closes; for workers")
+    workers: int = setting(1, whole(1, 256), help="number of processes that share the listening socket")
+    reload: bool = setting(False, switch, help="start again when a source file changes (needs watchfiles)")
+    log_level: str = setting("info", level, help="least level that is logged")
+    access_log: bool = setting(True, switch, help="log one line for each request and each generation")
+    cors_origins: tuple[str, ...] = setting(("*",), origins, help="origin whose pages may call; * for any (repeatable)")
+    cors_credentials: bool = setting(False, switch, help="let those pages send cookies; not with *")
+    model: str = setting("claude-sonnet-5-5", name, help="model that answers where a request names none")
+    simulate: bool = setting(False, switch, help="answer from a local simulator: no key, no network, no cost")
+    simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")
+    shutdown_timeout: float = setting(10.0, seconds, help="seconds that running generations get when the server stops")
+    connect_timeout: float = setting(10.0, seconds, help="seconds to connect to Claude")
+    idle_timeout: float = setting(60.0, seconds, help="seconds of silence between two reads of a streamed answer")
+    total_timeout: float = setting(600.0, seconds, help="seconds that one generation may take, retries included")
+    stall_timeout: float = setting(60.0, seconds, help="seconds after which a caller who takes nothing is hung up on")
+    connections: int = setting(4096, whole(1, 2**20), help="most connections to Claude at once")
+    debug: bool = setting(False, switch, help="name internals in the answer to a fault of ours")
     base_url: str | None = setting(
-        None, url, "where the Messages API is", variable="ANTHROPIC_BASE_URL", flag=False)
+        None, url, help="where the Messages API is", variable="ANTHROPIC_BASE_URL", flag=False)
 
     def __post_init__(self) -> None:
         if self.cors_credentials and "*" in self.cors_origins:
             raise SettingError("--cors-credentials: needs --cors-origin with the origins by name, not *")
 
     @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the server. An inherited socket may be anybody's."""
-        if self.fd is not None:
-            return False
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def pace(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if 0 <= value <= 1000:
-        return value
-    raise ValueError("a number from 0 to 1000")
+    def supervised(self) -> bool:
+        """Whether this process only keeps the ones that serve."""
+        return self.workers > 1 or self.reload
 
 
 def flag_of(row: Any) -> str:
@@ -151,23 +152,25 @@ def from_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Settin
     """The settings that flags and environment make. Raises `SettingError`; `--help` and `--version` exit."""
     given = {key: value for key, value in vars(parser().parse_args(argv)).items() if value is not None}
     rows = {row.name: row for row in fields(Settings)}
-    flags = {key: parsed(flag_of(rows[key]), ",".join(value) if isinstance(value, list) else value, rows[key])
+    flags = {key: parsed(rows[key], ",".join(value) if isinstance(value, list) else value, named=flag_of(rows[key]))
              for key, value in given.items()}
     return Settings(**{**read_environ(environ, without=flags), **flags})
 
 
 def read_environ(environ: Mapping[str, str], *, without: Mapping[str, object] | None = None) -> dict[str, Any]:
-    rows = [row for row in fields(Settings) if environ.get(variable_of(row)) and row.name not in (without or {})]
-    return {row.name: parsed(variable_of(row), environ[variable_of(row)], row) for row in rows}
+    rows = [row for row in fields(Settings)
+            if environ.get(variable_of(row), "").strip() and row.name not in (without or {})]
+    return {row.name: parsed(row, environ[variable_of(row)], named=variable_of(row)) for row in rows}
 
 
-def parsed(named: str, text: object, row: Any) -> Any:
+def parsed(row: Any, text: object, *, named: str) -> Any:
     if not isinstance(text, str):
         return text
     try:
         return row.metadata["parse"](text)
     except ValueError as error:
-        raise SettingError(f"{named}: {text!r} is not {error}") from None
+        said = "this" if "@" in text else repr(text)  # before an @ stands a password
+        raise SettingError(f"{named}: {said} is not {error}") from None
 
 
 def parser() -> argparse.ArgumentParser:

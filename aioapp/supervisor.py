@@ -1,13 +1,15 @@
 """Several processes on one listening socket, and a new one for each that dies or whose sources have changed.
 
-A worker is this program again, `--fd` naming the socket that it inherits, so that it loads whatever the files now hold.
+A worker is this program again, so that it loads whatever the files now hold. It inherits the socket as `--fd`, and as
+`--lifeline` a pipe that closes when the supervisor ends, however that ends: no worker outlives it.
 """
 import asyncio
 import logging
+import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,10 +27,10 @@ log = logging.getLogger("aioapp.supervisor")
 
 @dataclass(slots=True, kw_only=True)
 class Workers:
-    """The processes that run `command` with the socket `fd`. `patience` is how long one gets to end, in seconds."""
+    """The processes that run `command` with the files `fds`. `patience` is how long one gets to end, in seconds."""
 
     command: Sequence[str]
-    fd: int
+    fds: Sequence[int]
     patience: float
     _running: set[asyncio.subprocess.Process] = field(default_factory=set)
     _renewed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -37,28 +39,33 @@ class Workers:
         """Keep one worker running until cancelled, which ends it in order."""
         pause, loop = 0.0, asyncio.get_running_loop()
         while True:
-            began = loop.time()
-            status = await self._run()
-            pause = 0.0 if loop.time() - began > TOO_SHORT else min(LONGEST_PAUSE, 2 * pause or 0.5)
-            log.log(logging.WARNING if status else logging.INFO,
-                    "A worker ended with status %d; another starts%s.", status, f" in {pause:g} s" if pause else "")
-            self._renewed.clear()
+            began, renewed = loop.time(), self._renewed
+            end = await self._run()
+            lived = loop.time() - began
+            pause = 0.0 if lived > TOO_SHORT or renewed.is_set() else min(LONGEST_PAUSE, 2 * pause or 0.5)
+            log.log(logging.INFO if renewed.is_set() else logging.WARNING,
+                    "A worker %s; another starts%s.", end, f" in {pause:g} s" if pause else "")
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._renewed.wait()
+                    await renewed.wait()
 
     def renew(self) -> None:
         """Have every worker end in order, and a new one take its place."""
         self._renewed.set()
+        self._renewed = asyncio.Event()
         for process in self._running:
             process.terminate()
 
-    async def _run(self) -> int:
-        # A group of its own, so that Ctrl+C in a terminal reaches us alone, and each worker is told once.
-        process = await asyncio.create_subprocess_exec(*self.command, pass_fds=(self.fd,), process_group=0)
+    async def _run(self) -> str:
+        """Run one worker. Returns how it ended."""
+        try:
+            # A session of its own, so that Ctrl+C in a terminal reaches us alone, and each worker is told once.
+            process = await asyncio.create_subprocess_exec(*self.command, pass_fds=self.fds, start_new_session=True)
+        except OSError as error:
+            return f"could not be started ({error})"
         self._running.add(process)
         try:
-            return await process.wait()
+            return f"ended with status {await process.wait()}"
         except asyncio.CancelledError:
             await self._end(process)
             raise
@@ -80,39 +87,59 @@ def check(settings: Settings) -> None:
     """Raises `SettingError` where what is set cannot be had here."""
     if settings.reload and find_spec("watchfiles") is None:
         raise SettingError("--reload: needs the package watchfiles (pip install 'aioapp[reload]')")
-    if sys.platform == "win32":
+    if settings.supervised and sys.platform == "win32":
         raise SettingError("--workers and --reload: need a system that can hand sockets to processes")
 
 
 async def supervise(
-        settings: Settings, listening: socket.socket, arguments: Sequence[str], *,
-        stopped: Callable[[], Awaitable[None]], answering: Callable[[], None],
+        settings: Settings, listening: socket.socket, *, arguments: Sequence[str],
+        stop: Callable[[], asyncio.Event], address: tuple[str, int], answering: Callable[[], None],
 ) -> None:
-    """Keep the workers until `stopped` returns; call `answering` once the first of them answers."""
-    own = ["--workers", "1", "--no-reload", "--fd", str(listening.fileno())]
-    workers = Workers(
-        command=[sys.executable, "-m", "aioapp", *arguments, *own],
-        fd=listening.fileno(), patience=settings.shutdown_timeout + KILL_AFTER)
-    tasks = [asyncio.create_task(workers.keep_one()) for _ in range(settings.workers)]
-    tasks.append(asyncio.create_task(announce(listening, answering)))
-    if settings.reload:
-        tasks.append(asyncio.create_task(renew_on_change(workers)))
+    """Keep the workers until the event is set that `stop` gives; call `answering` once one of them answers."""
+    stopped = stop()
+    with lifeline() as tie:
+        own = ["--workers", "1", "--no-reload", "--fd", str(listening.fileno()), "--lifeline", str(tie)]
+        workers = Workers(
+            command=[sys.executable, "-m", "aioapp", *arguments, *own],
+            fds=(listening.fileno(), tie), patience=settings.shutdown_timeout + KILL_AFTER)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(workers.keep_one()) for _ in range(settings.workers)]
+            tasks.append(group.create_task(announce(address, answering)))
+            if settings.reload:
+                tasks.append(group.create_task(renew_on_change(workers)))
+            await stopped.wait()
+            for task in tasks:
+                task.cancel()
+
+
+@contextmanager
+def lifeline() -> Iterator[int]:
+    """The reading end of a pipe whose writing end this process alone holds."""
+    reading, writing = os.pipe()
     try:
-        await stopped()
+        yield reading
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        os.close(writing)
+        os.close(reading)
 
 
-async def announce(listening: socket.socket, answering: Callable[[], None]) -> None:
-    """Ask for `/health/live`: the request waits in the socket's queue until there is a worker to answer it."""
-    host, port = listening.getsockname()[:2]
-    reader, writer = await asyncio.open_connection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    if b" 200 " in await reader.readline():
-        answering()
-    writer.close()
+async def announce(address: tuple[str, int], answering: Callable[[], None]) -> None:
+    """Ask until a worker answers. The request waits in the socket's queue for one; it fails if that one dies on it."""
+    while not await answers(address):
+        await asyncio.sleep(0.1)
+    answering()
+
+
+async def answers(address: tuple[str, int]) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b" 200 " in await reader.readline()
+        finally:
+            writer.close()
+    except OSError:
+        return False
 
 
 async def renew_on_change(workers: Workers) -> None:

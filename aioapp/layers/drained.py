@@ -1,11 +1,15 @@
 """Ends the generations of a server that ends: new ones are refused, running ones get a while, then are stopped."""
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from aioapp.errors import ShuttingDown
 from aioapp.generation import Batch, Call, Generate, Layer
+
+
+LAST_WORDS = 0.5
+"""Seconds that a stopped generation gets to let go of Claude and of its caller."""
 
 
 @dataclass(slots=True)
@@ -18,14 +22,14 @@ class Drain:
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait(self, seconds: float) -> None:
-        """Refuse new generations, give the running ones `seconds`, then stop those that are left."""
+        """Refuse new generations, give the running ones `seconds`, then stop those that are left.
+
+        The time is given once: whoever waits again, after it has passed, does not wait.
+        """
         self.begun = True
-        if self._running:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._quiet.wait()
-            except TimeoutError:
-                self._stop()
+        if not self.expired and not await self._quiet_within(seconds):
+            self._stop()
+            await self._quiet_within(LAST_WORDS)
 
     def enter(self) -> asyncio.Task[object]:
         if self.begun:
@@ -39,6 +43,13 @@ class Drain:
         self._running.discard(task)
         if self.begun and not self._running:
             self._quiet.set()
+
+    async def _quiet_within(self, seconds: float) -> bool:
+        if self._running:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._quiet.wait()
+        return not self._running
 
     def _stop(self) -> None:
         self.expired = True

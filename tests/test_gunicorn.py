@@ -1,0 +1,104 @@
+"""The same promises under `python -m aioapp` and under gunicorn, which takes the application from a factory."""
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType
+
+from tests.processes import AIOAPP, GUNICORN, Server, alive, children_of, serving, started, until, upstream_at
+from tests.test_shutdown import ASK, Held, asked, generate, stream
+from tests.upstreams import Upstream, upstream
+
+RUNNERS = {
+    "python": AIOAPP,
+    "gunicorn": GUNICORN,
+    "gunicorn with workers": (*GUNICORN, "--workers", "2"),
+}
+
+
+@pytest.fixture(params=RUNNERS)
+def command(request: pytest.FixtureRequest) -> Sequence[str]:
+    return RUNNERS[request.param]
+
+
+@asynccontextmanager
+async def held(command: Sequence[str], **more: str) -> AsyncIterator[tuple[Server, Upstream, Held]]:
+    script = Held()
+    async with upstream(script) as claude, serving(command=command, env={**upstream_at(claude.url), **more}) as server:
+        yield server, claude, script
+
+
+async def test_rest_streams_and_sockets_are_answered(http: aiohttp.ClientSession, command: Sequence[str]) -> None:
+    async with serving(command=command, env={"API_SIMULATE": "1", "API_SIMULATE_PACE": "0"}) as server:
+        status, answer = await generate(http, server)
+        assert (status, answer["success"]) == (200, True)
+        async with http.post(f"{server.url}/api/stream", json=ASK) as response:
+            assert (await response.text()).endswith("data: [DONE]\n\n")
+        async with http.ws_connect(f"{server.url}/ws/generate") as talk:
+            await talk.send_json(ASK)
+            assert (await talk.receive_json())["success"] is True
+        assert await server.end() == 0
+    assert "Traceback" not in server.err
+
+
+async def test_trap_1_a_caller_who_leaves_a_stream_stops_claude_at_once(
+        http: aiohttp.ClientSession, command: Sequence[str]) -> None:
+    async with held(command) as (server, claude, _):
+        async with stream(http, server) as response:
+            response.close()
+        await until(claude.seen[0].gone.is_set)
+        await server.says("POST /api/stream left")
+
+
+async def test_trap_1_a_caller_who_leaves_a_call_stops_claude_at_once(
+        http: aiohttp.ClientSession, command: Sequence[str]) -> None:
+    async with held(command) as (server, claude, _):
+        call = asyncio.create_task(generate(http, server))
+        await asked(claude)
+        call.cancel()
+        await until(claude.seen[0].gone.is_set)
+        await server.says("POST /api/generate left")
+
+
+async def test_trap_1_a_caller_who_leaves_a_socket_stops_claude_at_once(
+        http: aiohttp.ClientSession, command: Sequence[str]) -> None:
+    async with held(command) as (server, claude, _):
+        async with http.ws_connect(f"{server.url}/ws/generate") as talk:
+            await talk.send_json(ASK)
+            await asked(claude)
+        await until(claude.seen[0].gone.is_set)
+
+
+async def test_a_signal_lets_a_stream_finish_and_nothing_stays_behind(
+        http: aiohttp.ClientSession, command: Sequence[str]) -> None:
+    async with held(command) as (server, _, script), stream(http, server) as streamed:
+        children = children_of(server.pid)
+        server.tell(signal.SIGTERM)
+        script.release.set()
+        assert (await streamed.text()).endswith("data: [DONE]\n\n")
+        assert await server.ended() == 0
+        assert not any(map(alive, children))
+    assert "Traceback" not in server.err
+
+
+async def test_gunicorn_ends_in_time_what_does_not_finish_and_sockets_with_1001(http: aiohttp.ClientSession) -> None:
+    async with (held(GUNICORN, API_SHUTDOWN_TIMEOUT="0.3") as (server, _, _),
+                stream(http, server) as streamed, http.ws_connect(f"{server.url}/ws/generate") as talk):
+        server.tell(signal.SIGTERM)
+        message = await talk.receive()
+        assert (message.type, message.data) == (WSMsgType.CLOSE, 1001)
+        rest = await streamed.text()
+        assert rest.startswith("event: error\ndata: {") and "The server is shutting down" in rest
+        assert "[DONE]" not in rest
+        assert await server.ended() == 0
+        assert server.took < 0.3 + 1.0 + 2.0  # gunicorn's workers look up once a second
+    assert "Traceback" not in server.err
+
+
+async def test_gunicorn_says_in_one_line_which_variable_is_wrong() -> None:
+    async with started(command=GUNICORN, env={"API_WORKERS": "many"}) as server:
+        assert await server.ended() != 0
+    assert "API_WORKERS: 'many' is not a whole number" in server.err

@@ -1,0 +1,155 @@
+"""Every setting: its flag, its variable, its bounds and its help, none of which a new one can miss."""
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from aioapp.settings import SettingError, Settings, flag_of, from_command_line, from_environ, parser, variable_of
+
+ROWS = {row.name: row for row in fields(Settings)}
+FLAGS = [name for name, row in ROWS.items() if row.metadata["flag"]]
+
+GOOD: dict[str, tuple[str, object]] = {
+    "host": ("::1", "::1"),
+    "port": ("0", 0),
+    "fd": ("3", 3),
+    "lifeline": ("4", 4),
+    "workers": ("256", 256),
+    "reload": ("yes", True),
+    "log_level": ("DEBUG", "debug"),
+    "access_log": ("off", False),
+    "cors_origins": ("https://A.example, http://b.example:81", ("https://a.example", "http://b.example:81")),
+    "cors_credentials": ("0", False),
+    "model": (" claude-opus-4-7 ", "claude-opus-4-7"),
+    "simulate": ("1", True),
+    "simulate_pace": ("0", 0.0),
+    "shutdown_timeout": ("0.5", 0.5),
+    "connect_timeout": ("1e1", 10.0),
+    "idle_timeout": ("61", 61.0),
+    "total_timeout": ("601", 601.0),
+    "stall_timeout": ("59", 59.0),
+    "connections": ("1", 1),
+    "debug": ("true", True),
+    "base_url": ("http://localhost:9/v/", "http://localhost:9/v"),
+}
+BAD: dict[str, list[str]] = {
+    "port": ["-1", "65536", "1.5", "http", "0x10", "9" * 5000],
+    "fd": ["-1", "x"],
+    "lifeline": ["-1", "x"],
+    "workers": ["0", "257", "two"],
+    "reload": ["maybe", "2"],
+    "log_level": ["loud", "10"],
+    "access_log": ["nope"],
+    "cors_origins": ["example.com", "https://example.com/", "https://example.com/path", "*.example.com", ","],
+    "cors_credentials": ["maybe"],
+    "simulate": ["maybe"],
+    "simulate_pace": ["-1", "nan", "inf", "fast"],
+    "shutdown_timeout": ["0", "-1", "nan", "inf", "soon"],
+    "connect_timeout": ["0"],
+    "idle_timeout": ["0"],
+    "total_timeout": ["0"],
+    "stall_timeout": ["0"],
+    "connections": ["0", "many"],
+    "debug": ["maybe"],
+    "base_url": ["example.com", "ftp://example.com", "http://", "http://:80", "http://[::1", "http://a:99999",
+                 "http://a:port", "http://a b", "http://a\nb", "http://a?b=c", "http://a/#b", "http://user:pass@a"],
+}
+ANYTHING = {"host", "model"}
+"""They take any text that is not blank."""
+
+
+def by_flag(name: str, text: str) -> list[str]:
+    """How `text` is said as a flag."""
+    flag = flag_of(ROWS[name])
+    if isinstance(ROWS[name].default, bool):
+        return [flag if GOOD[name][1] else flag.replace("--", "--no-", 1)]
+    return [f"{flag}={text}"]
+
+
+def value(settings: Settings, name: str) -> object:
+    return getattr(settings, name)
+
+
+def test_every_setting_has_an_example_and_bounds_here() -> None:
+    assert set(GOOD) == set(ROWS)
+    assert set(BAD) | ANYTHING == set(ROWS)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_variable_sets_it(name: str) -> None:
+    text, meant = GOOD[name]
+    assert value(from_environ({variable_of(ROWS[name]): text}), name) == meant
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_sets_it(name: str) -> None:
+    text, meant = GOOD[name]
+    assert value(from_command_line(by_flag(name, text), {}), name) == meant
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_wins_over_its_variable_which_is_not_even_read(name: str) -> None:
+    text, meant = GOOD[name]
+    other = BAD.get(name, ["other"])[0]
+    assert value(from_command_line(by_flag(name, text), {variable_of(ROWS[name]): other}), name) == meant
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("name", ROWS)
+def test_a_blank_variable_counts_as_unset(name: str, blank: str) -> None:
+    assert from_environ({variable_of(ROWS[name]): blank}) == Settings()
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts],
+                         ids=lambda text: text[:20])
+def test_a_bad_value_is_one_line_that_names_its_setting(name: str, text: str) -> None:
+    variable, flag = variable_of(ROWS[name]), flag_of(ROWS[name])
+    with pytest.raises(SettingError, match=rf"\A{variable}: .* is not .*\Z"):
+        from_environ({variable: text})
+    if name in FLAGS and not isinstance(ROWS[name].default, bool):
+        with pytest.raises(SettingError, match=rf"\A{flag}: .* is not .*\Z"):
+            from_command_line([f"{flag}={text}"], {})
+
+
+@pytest.mark.parametrize("name", sorted(ANYTHING))
+def test_a_blank_flag_is_refused(name: str) -> None:
+    with pytest.raises(SettingError, match=f"^--{name}: ' ' is not a name$"):
+        from_command_line([f"--{name}= "], {})
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_help_tells_the_flag_its_variable_and_what_it_is_for(name: str) -> None:
+    told = " ".join(parser().format_help().split())
+    row: Any = ROWS[name]
+    assert f"{flag_of(row)}" in told and f"[{variable_of(row)};" in told
+    assert row.metadata["help"] in told
+
+
+def test_flags_and_variables_are_all_different() -> None:
+    assert len({variable_of(row) for row in ROWS.values()}) == len({*map(flag_of, ROWS.values())}) == len(ROWS)
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    made = from_command_line([], {})
+    assert made == from_environ({}) == Settings()
+    assert (made.host, made.port, made.workers, made.reload) == ("127.0.0.1", 8000, 1, False)
+    assert (made.log_level, made.access_log, made.cors_origins) == ("info", True, ("*",))
+    assert (made.model, made.simulate, made.shutdown_timeout) == ("claude-sonnet-5-5", False, 10.0)
+
+
+def test_origins_are_collected_from_repeated_flags() -> None:
+    made = from_command_line(["--cors-origin", "https://a.example", "--cors-origin=https://b.example"], {})
+    assert made.cors_origins == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize("origins", [[], ["--cors-origin=*"], ["--cors-origin=https://a.example,*"]])
+def test_any_origin_with_credentials_is_refused(origins: list[str]) -> None:
+    with pytest.raises(SettingError, match="--cors-credentials"):
+        from_command_line([*origins, "--cors-credentials"], {})
+    assert from_command_line(["--cors-origin=https://a.example", "--cors-credentials"], {}).cors_credentials
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    with pytest.raises(SettingError) as refused:
+        from_environ({"ANTHROPIC_BASE_URL": "https://user:sk-canary@example.com"})
+    assert "sk-canary" not in str(refused.value)
