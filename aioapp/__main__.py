@@ -7,21 +7,33 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from ipaddress import ip_address
+from typing import TYPE_CHECKING, Protocol
 
 import aioapp
 from aioapp import logs, supervisor
 from aioapp.settings import SettingError, Settings, from_command_line
 
+if TYPE_CHECKING:
+    from aiohttp.web import Application
+
 BACKLOG = 2048
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal ends it. Returns the exit status: 2 for a setting that cannot be used."""
+class Build(Protocol):
+    """What makes the application: `create_app`, or a function of yours that calls it."""
+
+    def __call__(self, settings: Settings, *, loopback: bool) -> "Application": ...
+
+
+def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> int:
+    """Serve what `build` makes until a signal ends it. Returns the exit status: 2 for a setting that cannot be used.
+
+    Workers are started as this process was, so whoever passes `argv` passes none that asks for them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C before we can end in order ends us without a traceback
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        settings = from_command_line(arguments, os.environ)
+        settings = from_command_line(sys.argv[1:] if argv is None else argv, os.environ)
         supervisor.check(settings)
         listening = listen(settings)
     except SettingError as error:
@@ -32,27 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     with listening, asyncio.Runner(loop_factory=loop_factory()) as runner:
         if settings.supervised:
             runner.run(supervisor.supervise(
-                settings, listening, arguments=arguments,
+                settings, listening, program=sys.orig_argv[1:], environ=os.environ,
                 stop=first_signal, address=address_of(listening), answering=lambda: greet(listening)))
         else:
-            runner.run(serve(settings, listening))
+            runner.run(serve(settings, listening, build=build))
     return 0
 
 
-async def serve(settings: Settings, listening: socket.socket) -> None:
+async def serve(settings: Settings, listening: socket.socket, *, build: Build | None = None) -> None:
     """Serve on `listening` until SIGINT or SIGTERM; a second one ends what still runs at once."""
-    stop = first_signal()
-    if settings.lifeline is not None:
-        follow(settings.lifeline)
-    from aiohttp import web
+    stop, lifeline = first_signal(), os.environ.get(supervisor.LIFELINE)
+    if lifeline is not None:
+        follow(int(lifeline))
+    from aiohttp.web import SockSite
 
     from aioapp.app import create_app, drain, runner_of
-    app = create_app(settings, loopback=is_loopback(listening))
+    app = (build or create_app)(settings, loopback=is_loopback(listening))
     runner = runner_of(app)
     await runner.setup()
     try:
-        await web.SockSite(runner, listening, backlog=BACKLOG).start()
-        if settings.lifeline is None:
+        await SockSite(runner, listening, backlog=BACKLOG).start()
+        if lifeline is None:
             greet(listening)
         await stop.wait()
         await drain(app, settings.shutdown_timeout)

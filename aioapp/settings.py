@@ -105,7 +105,6 @@ class Settings:
     host: str = setting("127.0.0.1", name, help="address to listen on")
     port: int = setting(8000, whole(0, 65535), help="port to listen on; 0 takes any free one")
     fd: int | None = setting(None, whole(0, 2**20), help="listen on this inherited socket instead of host and port")
-    lifeline: int | None = setting(None, whole(0, 2**20), help="end when this inherited pipe closes; for workers")
     workers: int = setting(1, whole(1, 256), help="number of processes that share the listening socket")
     reload: bool = setting(False, switch, help="start again when a source file changes (needs watchfiles)")
     log_level: str = setting("info", level, help="least level that is logged")

@@ -1,14 +1,15 @@
 """Several processes on one listening socket, and a new one for each that dies or whose sources have changed.
 
-A worker is this program again, so that it loads whatever the files now hold. It inherits the socket as `--fd`, and as
-`--lifeline` a pipe that closes when the supervisor ends, however that ends: no worker outlives it.
+A worker is this program again, so that it loads whatever the files now hold. It inherits the socket as `--fd`, and, as
+the variable `AIOAPP_LIFELINE` tells it, a pipe that closes when the supervisor ends, however that ends: no worker
+outlives it.
 """
 import asyncio
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from aioapp.settings import SettingError, Settings
 
+LIFELINE = "AIOAPP_LIFELINE"
 TOO_SHORT = 2.0
 """Seconds: a worker that lives less long is not replaced at once, lest a broken one be started without end."""
 LONGEST_PAUSE = 30.0
@@ -27,10 +29,14 @@ log = logging.getLogger("aioapp.supervisor")
 
 @dataclass(slots=True, kw_only=True)
 class Workers:
-    """The processes that run `command` with the files `fds`. `patience` is how long one gets to end, in seconds."""
+    """Processes that run `command` with the files `fds` and the variables `env` (ours, if None).
+
+    `patience` is how long one gets to end, in seconds.
+    """
 
     command: Sequence[str]
-    fds: Sequence[int]
+    fds: Sequence[int] = ()
+    env: Mapping[str, str] | None = None
     patience: float
     _running: set[asyncio.subprocess.Process] = field(default_factory=set)
     _renewed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,7 +66,8 @@ class Workers:
         """Run one worker. Returns how it ended."""
         try:
             # A session of its own, so that Ctrl+C in a terminal reaches us alone, and each worker is told once.
-            process = await asyncio.create_subprocess_exec(*self.command, pass_fds=self.fds, start_new_session=True)
+            process = await asyncio.create_subprocess_exec(
+                *self.command, pass_fds=self.fds, env=self.env, start_new_session=True)
         except OSError as error:
             return f"could not be started ({error})"
         self._running.add(process)
@@ -92,16 +99,19 @@ def check(settings: Settings) -> None:
 
 
 async def supervise(
-        settings: Settings, listening: socket.socket, *, arguments: Sequence[str],
+        settings: Settings, listening: socket.socket, *, program: Sequence[str], environ: Mapping[str, str],
         stop: Callable[[], asyncio.Event], address: tuple[str, int], answering: Callable[[], None],
 ) -> None:
-    """Keep the workers until the event is set that `stop` gives; call `answering` once one of them answers."""
+    """Keep workers that run `program`, Python's arguments, until the event is set that `stop` gives.
+
+    `environ` is what they find in their environment; `answering` is called once one of them answers.
+    """
     stopped = stop()
     with lifeline() as tie:
-        own = ["--workers", "1", "--no-reload", "--fd", str(listening.fileno()), "--lifeline", str(tie)]
+        own = ["--workers", "1", "--no-reload", "--fd", str(listening.fileno())]
         workers = Workers(
-            command=[sys.executable, "-m", "aioapp", *arguments, *own],
-            fds=(listening.fileno(), tie), patience=settings.shutdown_timeout + KILL_AFTER)
+            command=[sys.executable, *program, *own], fds=(listening.fileno(), tie),
+            env={**environ, LIFELINE: str(tie)}, patience=settings.shutdown_timeout + KILL_AFTER)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(workers.keep_one()) for _ in range(settings.workers)]
             tasks.append(group.create_task(announce(address, answering)))

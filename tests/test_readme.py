@@ -467,6 +467,15 @@ async def test_the_added_endpoint_answers_over_rest_sse_and_the_socket_and_is_do
     assert {"/custom/analyze", "/custom/analyze/stream", "/api/generate"} <= set(documented)
 
 
+async def test_a_program_of_ones_own_has_workers_too(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    file = tmp_path / "analyze.py"
+    file.write_text(code_of(file.name))
+    flags = ["--simulate", "--simulate-pace", "0", "--port", "0", "--workers", "2"]
+    async with running(sys.executable, "-W", "error", file, *flags) as url:
+        async with http.post(f"{url}/custom/analyze", json={"text": "Late again."}) as response:
+            assert response.status == 200
+
+
 async def test_the_added_middleware_tells_the_time_on_answers_streams_sockets_and_errors(
         http: aiohttp.ClientSession, tmp_path: Path) -> None:
     async with own(tmp_path / "timing.py") as url:

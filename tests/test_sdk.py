@@ -92,8 +92,10 @@ async def test_our_fold_and_the_sdks_agree_on_blocks_that_the_simulator_never_se
             block(2, "text", text=""), change(2, "text_delta", text="é😀"), change(2, "text_delta", text="\n"), stop(2),
             block(3, "tool_use", id="t", name="n", input={}), change(3, "input_json_delta", partial_json=""),
             change(3, "input_json_delta", partial_json='{"a": [1, "'),
-            change(3, "input_json_delta", partial_json='b"]}'), stop(3), frame("message_delta", delta={"stop_reason": "tool_use", "stop_sequence": None},
-                           usage={"output_tokens": 9}), frame("message_stop"))
+            change(3, "input_json_delta", partial_json='b"]}'), stop(3),
+            frame("message_delta", delta={"stop_reason": "tool_use", "stop_sequence": None},
+                  usage={"output_tokens": 9}),
+            frame("message_stop"))
 
     async with upstream(script) as server, ours(server.url) as claude, theirs(server.url) as sdk:
         async with sdk.messages.stream(

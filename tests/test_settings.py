@@ -13,7 +13,6 @@ GOOD: dict[str, tuple[str, object]] = {
     "host": ("::1", "::1"),
     "port": ("0", 0),
     "fd": ("3", 3),
-    "lifeline": ("4", 4),
     "workers": ("256", 256),
     "reload": ("yes", True),
     "log_level": ("DEBUG", "debug"),
@@ -35,7 +34,6 @@ GOOD: dict[str, tuple[str, object]] = {
 BAD: dict[str, list[str]] = {
     "port": ["-1", "65536", "1.5", "http", "0x10", "9" * 5000],
     "fd": ["-1", "x"],
-    "lifeline": ["-1", "x"],
     "workers": ["0", "257", "two"],
     "reload": ["maybe", "2"],
     "log_level": ["loud", "10"],
