@@ -118,6 +118,26 @@ async def test_timed_ends_a_call_at_its_deadline() -> None:
     assert source.closed
 
 
+async def test_timed_ends_a_call_whose_deadline_has_passed_while_its_caller_worked() -> None:
+    source = Source()
+    async with aclosing(timed(source.generate)(call(seconds=0.02))) as generation:
+        await anext(generation)
+        await asyncio.sleep(0.05)
+        with pytest.raises(errors.UpstreamTimeout):
+            await anext(generation)
+    assert source.closed
+
+
+async def test_timed_gives_way_to_who_stops_the_call_at_the_very_deadline() -> None:
+    source = Source(waits=True)
+    asked = call(seconds=0.02)
+    task = asyncio.create_task(all_of(timed(source.generate), asked))
+    # Before the alarm, in the same turn of the loop: it rings for a task that is cancelled already.
+    asyncio.get_running_loop().call_at(asked.deadline, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_timed_leaves_an_error_of_the_same_kind_from_below_alone() -> None:
     source = Source(error=errors.UpstreamTimeout("from below"))
     with pytest.raises(errors.UpstreamTimeout) as failed:

@@ -9,17 +9,49 @@ from aioapp.generation import Batch, Call, Generate
 
 def timed(inner: Generate) -> Generate:
     async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-        async with aclosing(inner(call)) as batches:
-            while (batch := await next_before(call.deadline, batches)) is not None:
-                yield batch
+        alarm = Alarm(call.deadline)
+        try:
+            async with aclosing(inner(call)) as batches:
+                while (batch := await alarm.next_of(batches)) is not None:
+                    yield batch
+        finally:
+            alarm.stop()
 
     return generate
 
 
-async def next_before(deadline: float, batches: AsyncGenerator[Batch, None]) -> Batch | None:
-    """The next batch, or None at the end. Raises `UpstreamTimeout` where neither comes before `deadline`."""
-    try:
-        async with asyncio.timeout_at(deadline):
+class Alarm:
+    """Interrupts, at a time of the event loop's clock, whoever waits for a batch, and nobody who works on one.
+
+    `asyncio.timeout_at` around each wait would do the same at several times the cost; this sets one timer a call.
+    """
+
+    __slots__ = ("_rung", "_timer", "_waiting")
+
+    def __init__(self, when: float) -> None:
+        self._rung = False
+        self._waiting: asyncio.Task[object] | None = None
+        self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+
+    async def next_of(self, batches: AsyncGenerator[Batch, None]) -> Batch | None:
+        """The next batch, or None at the end. Raises `UpstreamTimeout` where neither comes in time."""
+        if self._rung:
+            raise UpstreamTimeout()
+        task = self._waiting = asyncio.current_task()
+        try:
             return await anext(batches, None)
-    except TimeoutError:
-        raise UpstreamTimeout() from None
+        except asyncio.CancelledError:
+            # Rung by us and stopped by nobody else.
+            if self._rung and task is not None and task.uncancel() == 0:
+                raise UpstreamTimeout() from None
+            raise
+        finally:
+            self._waiting = None
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _ring(self) -> None:
+        self._rung = True
+        if self._waiting is not None:
+            self._waiting.cancel()

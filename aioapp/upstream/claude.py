@@ -68,7 +68,7 @@ class Claude:
         while True:
             attempt += 1
             tried = await self._try(call, body)
-            if isinstance(tried, aiohttp.ClientResponse):
+            if not isinstance(tried, Refusal):
                 return tried
             left = call.deadline - asyncio.get_running_loop().time()
             wait = self.retries.wait_before(attempt, asked=tried.asked, left=left) if tried.transient else None

@@ -10,6 +10,8 @@ from aioapp.errors import AppError, BadRequest, UnsupportedMediaType
 from aioapp.web import wire
 from aioapp.web.schemas import decoded
 
+JSON = {"Content-Type": "application/json"}
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Content = Mapping[str, type[Schema] | Mapping[str, Any]]
 """Media types, each with the marshmallow or JSON schema of what is sent as that."""
@@ -50,4 +52,4 @@ async def read_json(request: web.Request) -> Any:
 
 def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None,
                   ) -> web.Response:
-    return web.Response(body=wire.encode(body), status=status, headers=headers, content_type="application/json")
+    return web.Response(body=wire.encode(body), status=status, headers={**JSON, **(headers or {})})
