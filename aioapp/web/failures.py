@@ -17,6 +17,11 @@ def as_app_error(error: Exception, *, debug: bool) -> errors.AppError:
     return errors.AppError(f"{type(error).__name__}: {error}" if debug else None)
 
 
+def has_left(request: web.Request) -> bool:
+    """Whether there is nobody any more to tell a failure to."""
+    return request.transport is None or request.transport.is_closing()
+
+
 def headers_of(error: errors.AppError) -> dict[str, str]:
     match error:
         case errors.UpgradeRequired():

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from aioapp.web import BEGAN, PREPARED, REQUEST_ID, SERVICES, wire
 from aioapp.web.endpoint import Handler, json_response
-from aioapp.web.failures import as_app_error, headers_of, titled
+from aioapp.web.failures import as_app_error, has_left, headers_of, titled
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -42,22 +42,20 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
     """Answer every failure in the error shape, unless an answer is under way or its caller has gone."""
     try:
         return await handler(request)
-    except ConnectionError:
-        raise
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return refused(request, error)
     except Exception as error:
-        if PREPARED in request:
+        if PREPARED in request or has_left(request):
             raise
+        if isinstance(error, web.HTTPException):
+            return refused(request, error)
         failure = as_app_error(error, debug=request.app[SERVICES].debug)
         return json_response(wire.rejection(failure, request_id=request[REQUEST_ID]),
                              status=failure.status, headers=headers_of(failure))
 
 
 def refused(request: web.Request, error: web.HTTPException) -> web.Response:
-    """aiohttp's refusal in the error shape, with what its headers say (`Allow`, say)."""
+    """aiohttp's refusal in the error shape, with what its headers say (`Allow`, say). A redirect is none."""
+    if error.status < 400:
+        raise error
     body = {"success": False, "error": titled(error), "timestamp": wire.now(), "request_id": request[REQUEST_ID]}
     kept = {name: value for name, value in error.headers.items() if name not in ("Content-Type", "Content-Length")}
     return json_response(body, status=error.status, headers=kept)

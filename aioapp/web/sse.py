@@ -9,7 +9,7 @@ from aioapp.web import REQUEST_ID, SERVICES, wire
 from aioapp.web.endpoint import Endpoint, read_json
 from aioapp.web.event_stream import EventStream, kept_alive
 from aioapp.web.events import ref, stream_of
-from aioapp.web.failures import as_app_error
+from aioapp.web.failures import as_app_error, has_left
 from aioapp.web.fields import choice
 from aioapp.web.operation import UPSTREAM_ERRORS, Exchange, Operation, asked
 from aioapp.web.schemas import Body, loaded
@@ -51,10 +51,8 @@ async def answered(
                           heartbeat=services.heartbeat) as events:
         try:
             await send(exchange, events)
-        except ConnectionError:
-            raise
         except Exception as error:
-            if not events.begun:
+            if not events.begun or has_left(request):
                 raise
             failure = as_app_error(error, debug=services.debug)
             await events.end(object_event("error", wire.problem(failure, request_id=request[REQUEST_ID])))
