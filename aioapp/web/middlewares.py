@@ -44,7 +44,10 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except Exception as error:
         if PREPARED in request or has_left(request):
-            raise
+            if not has_left(request):
+                log.error("%s: failed with an answer under way, which is cut", request[REQUEST_ID], exc_info=error)
+            # Anything else aiohttp would log as a fault, or write as a second response into the one under way.
+            raise ConnectionAbortedError from error
         if isinstance(error, web.HTTPException):
             return refused(request, error)
         failure = as_app_error(error, debug=request.app[SERVICES].debug)
