@@ -1,5 +1,6 @@
 """The composition root: builds everything out of settings, and nothing else does."""
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +25,8 @@ from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import explained, identified, logged, stamp
 from aioapp.web.operation import Operation
 from aioapp.web.ws import TALKS, close_sockets
+
+log = logging.getLogger("aioapp.app")
 
 API = "https://api.anthropic.com"
 LARGEST_BODY = 2**20
@@ -95,6 +98,8 @@ async def services(
             credentials = auth.find_credentials(
                 os.environ, loopback=loopback, home=Path.home(), base_url=base_url or API)
             stack.callback(auth.close, credentials)
+        if not credentials.status().is_usable:
+            log.warning("%s", credentials.status().summary)
         if upstream is None:
             url = (base_url or credentials.base_url or API) + "/v1/messages"
             session = await stack.enter_async_context(client_session(url=url, connections=settings.connections))

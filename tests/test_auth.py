@@ -246,7 +246,7 @@ async def test_without_anything_the_status_says_what_to_do(house: House) -> None
     credentials = house.find()
     status = credentials.status()
     assert (status.kind, status.source, status.available, status.is_valid) == (None, None, (), False)
-    assert status.summary == "No credentials were found. Set ANTHROPIC_API_KEY; or run `claude` and log in."
+    assert status.summary == "No credentials were found. Set ANTHROPIC_API_KEY, or run `claude` and log in."
     assert await why_not(credentials) == status.error
     assert not credentials.refused({})
     credentials.accepted()

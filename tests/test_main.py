@@ -190,3 +190,8 @@ def test_the_first_signal_is_waited_for_and_the_second_ends_the_process(
         assert [signal.getsignal(number) for number in ENDS] == [signal.SIG_DFL] * 2
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+async def test_a_start_without_credentials_says_what_to_do(tmp_path: Path) -> None:
+    async with started(env={"HOME": str(tmp_path)}) as server:
+        await server.says("No credentials were found. Set ANTHROPIC_API_KEY, or run")

@@ -20,9 +20,9 @@ from aioapp.auth.static import Unusable, fixed, from_environment
 
 __all__ = ["Credentials", "Kind", "Status", "close", "find_credentials", "fixed"]
 
-_NOTHING = "No credentials were found. Set ANTHROPIC_API_KEY; {}."
-_ON_LOOPBACK = "or run `claude` and log in"
-_ELSEWHERE = "a Claude Code login is used only by a server that is bound to loopback"
+_NOTHING = "No credentials were found. Set ANTHROPIC_API_KEY{}."
+_ON_LOOPBACK = ", or run `claude` and log in"
+_ELSEWHERE = "; a Claude Code login is used only by a server that is bound to loopback"
 
 
 def find_credentials(
