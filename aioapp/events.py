@@ -45,7 +45,7 @@ class Message:
 
     @property
     def usage(self) -> "Usage":
-        return Usage.of(self.body.get("usage") or {})
+        return Usage.of(self.body.get("usage"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,10 @@ class Usage:
     cache_read_input_tokens: int = 0
 
     @classmethod
-    def of(cls, usage: Mapping[str, Any]) -> "Usage":
+    def of(cls, usage: object) -> "Usage":
+        """The counts in a message's `usage`; what is no number counts as none."""
+        if not isinstance(usage, dict):
+            return cls()
         counts = [usage.get(kind) for kind in cls.__slots__]
         return cls(*[count if isinstance(count, int) else 0 for count in counts])
 
@@ -110,7 +113,7 @@ class Fold:
         """Take one event in. Raises `UpstreamFailed` where it does not fit those before it."""
         try:
             self._take(event)
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise UpstreamFailed(f"Claude sent a {event.name} event that makes no sense here.") from None
 
     def so_far(self) -> Mapping[str, Any]:
@@ -120,16 +123,20 @@ class Fold:
     def message(self) -> Message:
         """The message so far. Raises `UpstreamFailed` before the stream has begun."""
         match self._body:
-            case {"model": str(), "content": [*blocks]} if all(map(is_block, blocks)):
+            case {"model": str(), "content": [*blocks]} if all(map(is_block, blocks)) and self._is_closed():
                 return Message(self._body)
         raise UpstreamFailed("Claude's answer is not a message.")
+
+    def _is_closed(self) -> bool:
+        reason, usage = self._body.get("stop_reason"), self._body.get("usage")
+        return not self._pieces and isinstance(reason, str | None) and isinstance(usage, dict | None)
 
     def _take(self, event: Event) -> None:
         match event.name:
             case "message":
-                self._body = payload(event)
+                self._begin(payload(event))
             case "message_start":
-                self._body = payload(event)["message"]
+                self._begin(payload(event)["message"])
             case "content_block_start":
                 data = payload(event)
                 self._body["content"].insert(data["index"], data["content_block"])
@@ -143,6 +150,11 @@ class Fold:
                 self._body.update(data["delta"])
                 # Cumulative: overwrite, never add; what is not named keeps the value that message_start gave it.
                 self._body.setdefault("usage", {}).update(data.get("usage") or {})
+
+    def _begin(self, body: object) -> None:
+        if not isinstance(body, dict):
+            raise TypeError("A message is an object.")
+        self._body = body
 
     def _extend(self, index: int, delta: Mapping[str, Any]) -> None:
         block = self._body["content"][index]

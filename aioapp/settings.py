@@ -1,6 +1,7 @@
 """Everything that can be set, in one table: field, flag, variable, default, bounds and help stand in one place each.
 
-The only reader of the environment besides `auth`. Flags win over variables; an empty variable counts as unset.
+Flags win over variables; an empty variable counts as unset. Who else looks at the environment: `auth`, for credentials,
+and `upstream.session`, for proxies.
 """
 import argparse
 import re

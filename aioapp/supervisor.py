@@ -60,7 +60,7 @@ class Workers:
         self._renewed.set()
         self._renewed = asyncio.Event()
         for process in self._running:
-            process.terminate()
+            terminate(process)
 
     async def _run(self) -> str:
         """Run one worker. Returns how it ended."""
@@ -80,7 +80,7 @@ class Workers:
             self._running.discard(process)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
-        process.terminate()
+        terminate(process)
         try:
             async with asyncio.timeout(self.patience):
                 await process.wait()
@@ -88,6 +88,11 @@ class Workers:
             log.warning("Worker %d did not end in time and is killed.", process.pid)
             process.kill()
             await process.wait()
+
+
+def terminate(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):  # it may have ended by itself a moment ago
+        process.terminate()
 
 
 def check(settings: Settings) -> None:

@@ -25,6 +25,7 @@ FLOORS = [
 ]
 APART = {"simulator", "simulation"}
 KNOWS_WEB = {"web", "endpoints", "app", "__main__", *APART}
+KNOWS_SETTINGS = {"settings", "app", "__main__", "logs", "supervisor", "extend"}
 KNOWS_ENVIRONMENT = {"app", "__main__", "auth"}
 MODULES = sorted(HOUSE.rglob("*.py"))
 
@@ -83,9 +84,15 @@ def test_aiohttps_server_is_known_only_where_http_is_spoken(module: Path) -> Non
 
 @pytest.mark.parametrize("module", [path for path in MODULES if room_of(path) not in KNOWS_ENVIRONMENT], ids=name_of)
 def test_the_environment_is_read_at_the_roots_only(module: Path) -> None:
-    assert "environ" not in {node.attr for node in ast.walk(ast.parse(module.read_text()))
-                             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-                             and node.value.id == "os"}
+    named = {node.attr for node in ast.walk(ast.parse(module.read_text()))
+             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"}
+    assert not named & {"environ", "environb", "getenv", "getenvb"}
+    assert not {name for name in imports(module) if name.startswith("os.") and "env" in name}
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if room_of(path) not in KNOWS_SETTINGS], ids=name_of)
+def test_settings_are_known_at_the_roots_only(module: Path) -> None:
+    assert "settings" not in rooms_known(module)
 
 
 def functions(module: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -104,6 +104,15 @@ def test_the_text_of_an_event_is_what_it_adds_to_the_answer() -> None:
     [start(), block(0, "text", text=5), delta(0, "text_delta", text="x"), stop(0)],
     [start(), block(0, "tool_use", input={}), delta(0, "input_json_delta", partial_json="{"), stop(0)],
     [start(), event("message_delta", delta=[1])],
+    [start(), event("message_delta", delta="abc")],
+    [start(), event("message_delta", delta={}, usage="abc")],
+    [start(), event("message_delta", delta={"stop_reason": [1]})],
+    [start(), event("message_delta", delta={"usage": 5})],
+    [event("message_start", message="x")],
+    [event("message_start", message={"model": "m", "content": [], "usage": 7})],
+    [start(), block(0, "text", text=""), delta(0, "text_delta", text="never closed")],
+    [Event("message", b'{"model": "m", "content": [], "usage": 5}')],
+    [Event("message", b'{"model": "m", "content": [], "stop_reason": 5}')],
 ], ids=str)
 def test_events_that_make_no_sense_are_a_clear_failure(events: list[Event]) -> None:
     with pytest.raises(UpstreamFailed):
@@ -118,4 +127,4 @@ def test_a_fold_tells_what_it_knows_so_far() -> None:
 
 
 def test_counts_that_are_no_numbers_count_as_none() -> None:
-    assert Usage.of({"input_tokens": "many", "output_tokens": None}) == Usage()
+    assert Usage.of({"input_tokens": "many", "output_tokens": None}) == Usage.of(5) == Usage()

@@ -152,6 +152,25 @@ async def test_absurd_requests_are_refused_without_a_word_in_the_log(
     assert await still_answers(http, url)
 
 
+@pytest.mark.parametrize("path", [b"/health", b"/nonesuch"])
+async def test_an_expectation_that_nobody_knows_is_answered_too(serve: Serve, path: bytes) -> None:
+    answer = await raw(await serve(), b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nExpect: the unexpected\r\n"
+                                      b"Connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 " if path == b"/health" else b"HTTP/1.1 417 ")
+    assert b"X-Request-ID: " in answer
+
+
+async def test_a_caller_who_asks_first_is_told_to_go_on(serve: Serve) -> None:
+    where = httpx.URL(await serve())
+    reader, writer = await asyncio.open_connection(where.host, where.port)
+    writer.write(b"POST /api/generate HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n"
+                 b"Content-Type: application/json\r\nContent-Length: 16\r\n\r\n")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b'{"prompt": "Hi"}')
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
 async def test_half_a_request_holds_nothing_up(serve: Serve, http: aiohttp.ClientSession) -> None:
     url = await serve()
     for half in (b"POST /api/ge", b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -193,6 +193,16 @@ async def test_observed_records_a_call_that_failed_by_the_name_of_its_error(erro
     assert [(record.outcome, record.error) for record in records] == [("failed", named)]
 
 
+async def test_observed_lets_no_nonsense_of_claudes_hide_how_a_call_ended() -> None:
+    async def nonsense(call: Call) -> AsyncGenerator[Batch, None]:
+        yield [START, Event("message_delta", b'{"delta": {"usage": 5}}')]
+
+    records: list[Record] = []
+    with pytest.raises(errors.UpstreamFailed):
+        await all_of(observed(records.append)(nonsense), call())
+    assert [(record.outcome, record.usage) for record in records] == [("failed", Usage())]
+
+
 async def test_observed_records_a_call_that_was_left_with_what_it_had_used() -> None:
     records: list[Record] = []
     generation = observed(records.append)(Source().generate)(call())

@@ -53,7 +53,8 @@ async def test_each_piece_of_text_is_one_event_of_data_lines_and_done_is_last(
 
 @pytest.mark.parametrize("text", [
     "plain", " leading", "trailing ", "two\nlines", "\n", "\n\n", "ends\n", "a\r\nb", "a\rb", "data: x", ": no comment",
-    "event: error", "é😀\u2028\u0085", "\x00", "[DONE]", "x[DONE]y", "[DONE]\n", "\n[DONE]", "[DO[DONE]NE][DONE]"])
+    "event: error", "é😀\u2028\u0085", "\x00", "[DONE]", "x[DONE]y", "[DONE]\n", "\n[DONE]", "[DO[DONE]NE][DONE]",
+    "[DONE]" * 2000])
 def test_any_text_survives_its_framing_and_none_looks_like_the_end(text: str) -> None:
     framed = text_event(text).decode()
     events = decoded(framed)

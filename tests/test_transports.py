@@ -12,7 +12,7 @@ import pytest
 from aioapp.app import create_app
 from aioapp.settings import Settings
 from tests.conftest import Serve, start
-from tests.upstreams import Connection, upstream, whole
+from tests.upstreams import BLOCK, END, MESSAGE, START, Connection, delta, frame, upstream, whole
 
 Body = dict[str, Any]
 Ask = Callable[[aiohttp.ClientSession, str, Body], Awaitable[Body]]
@@ -179,6 +179,31 @@ async def test_an_invalid_body_is_refused_with_where_and_why(
     assert answer.get("status", 422) == 422
     assert [(problem["loc"], problem["type"]) for problem in answer["detail"]] == [(loc, code)]
     assert all(problem["msg"] for problem in answer["detail"])
+
+
+NONSENSE = {
+    "a message that is none": frame("message_start", message="x") + END,
+    "usage that is none": frame("message_start", message={**MESSAGE, "content": [], "usage": 7}) + END,
+    "a delta in no block": START + delta("hey") + END,
+    "a block without an end": START + BLOCK + delta("hey") + frame("message_stop"),
+    "no stop reason": START + frame("message_stop"),
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+async def test_nonsense_from_claude_is_a_bad_gateway_and_never_half_an_answer(
+        serve: Serve, http: aiohttp.ClientSession, ask: Ask, nonsense: str) -> None:
+    async def script(connection: Connection) -> None:
+        if connection.body.get("stream"):
+            await connection.stream(NONSENSE[nonsense])
+        else:
+            await connection.answer(200, b'{"type": "message", "model": "m", "content": [], "usage": 5}')
+
+    async with upstream(script) as claude:
+        answer = await ask(http, await serve(claude.url), {"prompt": "Hi"})
+    assert answer["success"] is False
+    assert answer["error"] == "Claude's answer could not be used"
+    assert answer.get("status", 502) == 502
 
 
 async def test_the_longest_prompt_is_taken_whole(serve: Serve, http: aiohttp.ClientSession, ask: Ask) -> None:

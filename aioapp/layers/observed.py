@@ -81,7 +81,7 @@ class Watch:
             error=self._error,
             model=message.get("model"),
             stop_reason=message.get("stop_reason"),
-            usage=Usage.of(message.get("usage") or {}),
+            usage=Usage.of(message.get("usage")),
             first=self._first,
             duration=asyncio.get_running_loop().time() - self._began,
         )

@@ -13,6 +13,7 @@ from aioapp.events import Event
 from aioapp.generation import Batch, Call
 from aioapp.upstream import failures, requests
 from aioapp.upstream.frames import Frames
+from aioapp.upstream.order import Order
 from aioapp.upstream.retries import Retries, is_transient
 
 LINGER = 0.2
@@ -120,32 +121,20 @@ async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 async def streamed(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
     """The events of a stream in the order that `aioapp.events` draws, or the error that says what was wrong."""
-    frames, begun = Frames(), False
+    frames, order = Frames(), Order()
     async for data in response.content.iter_any():
         batch = frames.feed(data)
-        if not batch:
-            continue
-        if not begun:
-            begun = opened(batch)
         names = [event.name for event in batch]
-        if "error" in names:
-            at = names.index("error")
-            if at:
-                yield batch[:at]
-            raise failures.of_event(batch[at])
-        yield batch
-        if "message_stop" in names:
+        sound = names.index("error") if "error" in names else len(names)
+        order.check(names[:sound])
+        if sound:
+            yield batch[:sound]
+        if sound < len(names):
+            raise failures.of_event(batch[sound])
+        if order.ended:
             await drained(response)
             return
     raise UpstreamFailed("Claude's answer ended in the middle.")
-
-
-def opened(batch: Batch) -> bool:
-    """Whether the message has begun. Raises `UpstreamFailed` where a stream begins with something else."""
-    first = next((event.name for event in batch if event.name != "ping"), None)
-    if first not in (None, "message_start", "error"):
-        raise UpstreamFailed(f"Claude's answer began with a {first[:40]} event.")
-    return first is not None
 
 
 async def drained(response: aiohttp.ClientResponse) -> None:

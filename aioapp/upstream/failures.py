@@ -20,7 +20,7 @@ def of_status(status: int, *, headers: Mapping[str, str], body: bytes) -> errors
         case 401 | 403:
             return errors.CredentialsRefused()
         case 402:
-            return errors.Unavailable("Claude's account has a billing problem.")
+            return billing()
         case 413:
             return errors.RequestTooLarge(message)
         case 429:
@@ -38,6 +38,10 @@ def of_event(event: Event) -> errors.AppError:
     return errors.UpstreamFailed("Claude ended the stream with an error that it did not explain.")
 
 
+def billing(message: str = "") -> errors.AppError:
+    return errors.Unavailable("Claude's account has a billing problem.")
+
+
 def overloaded(message: str) -> errors.AppError:
     return errors.Overloaded(message, retry_after=OVERLOADED_RETRY_AFTER)
 
@@ -48,6 +52,7 @@ KINDS: Mapping[str, Callable[[str], errors.AppError]] = {
     "request_too_large": errors.RequestTooLarge,
     "rate_limit_error": errors.RateLimited,
     "overloaded_error": overloaded,
+    "billing_error": billing,
     "timeout_error": errors.UpstreamTimeout,
     "authentication_error": lambda message: errors.CredentialsRefused(),
     "permission_error": lambda message: errors.CredentialsRefused(),

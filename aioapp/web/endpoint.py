@@ -3,7 +3,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from marshmallow import Schema
 
 from aioapp.errors import AppError, BadRequest, UnsupportedMediaType
@@ -37,7 +37,14 @@ class Endpoint:
 
     @property
     def route(self) -> web.RouteDef:
-        return web.route(self.method, self.path, self.handler, name=self.name)
+        return web.route(self.method, self.path, self.handler, name=self.name, expect_handler=expected)
+
+
+async def expected(request: web.Request) -> None:
+    """Tell a caller who asks first to go on, and pass over any other expectation, as RFC 9110 §10.1.1 allows."""
+    if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # it is no part of the answer
 
 
 async def read_json(request: web.Request) -> Any:

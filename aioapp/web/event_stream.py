@@ -1,7 +1,7 @@
 """A response body of server-sent events that is kept alive, and that tells a failure where it still can."""
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -75,8 +75,9 @@ async def kept_alive(events: EventStream, *, heartbeat: float) -> AsyncIterator[
         yield events
     finally:
         beating.cancel()
-        with suppress(asyncio.CancelledError, ConnectionError):
-            await beating
+        await asyncio.wait({beating})
+        if not beating.cancelled() and not isinstance(beating.exception(), ConnectionError):
+            beating.result()
 
 
 async def beat(events: EventStream, heartbeat: float) -> None:

@@ -17,11 +17,16 @@ log = logging.getLogger("aioapp.requests")
 
 @web.middleware
 async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Name the request: as its caller did, if that is sane, else anew."""
+    """Name the request, before anything else happens to it."""
+    identify(request)
+    return await handler(request)
+
+
+def identify(request: web.Request) -> None:
+    """Name the request as its caller did, if that is sane, else anew."""
     given = request.headers.get("X-Request-ID", "")
     request[REQUEST_ID] = given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
     request[BEGAN] = time.perf_counter()
-    return await handler(request)
 
 
 @web.middleware
@@ -66,6 +71,8 @@ def refused(request: web.Request, error: web.HTTPException) -> web.Response:
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """A signal's receiver, not a middleware: it sees streams and sockets too, and before their headers are sent."""
+    if REQUEST_ID not in request:
+        identify(request)  # aiohttp refuses an Expect that it does not know before any middleware runs
     request[PREPARED] = True
     response.headers["X-Request-ID"] = request[REQUEST_ID]
     response.headers["X-Process-Time"] = f"{time.perf_counter() - request[BEGAN]:.6f}"

@@ -83,8 +83,9 @@ def text_event(text: str) -> bytes:
     end mark is cut inside it, so that nobody takes Claude's words for the end.
     """
     if "[DONE]" in text:
-        before, _, after = text.partition("[DONE]")
-        return text_event(before + "[DO") + text_event("NE]" + after)
+        first, *others = text.split("[DONE]")
+        starts, ends = [first, *[f"NE]{other}" for other in others]], [*["[DO"] * len(others), ""]
+        return b"".join(text_event(start + end) for start, end in zip(starts, ends))
     if "\n" in text or "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
     return f"data: {text}\n\n".encode()

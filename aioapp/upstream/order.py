@@ -1,0 +1,37 @@
+"""The order in which a stream's events must come, so that no half of an answer is taken for a whole one."""
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aioapp.errors import UpstreamFailed
+
+
+@dataclass(slots=True)
+class Order:
+    """Follows a stream by its events' names alone; their payloads are for whoever looks."""
+
+    begun: bool = False
+    open_blocks: int = 0
+    stopped: bool = False
+    ended: bool = False
+
+    def check(self, names: Iterable[str]) -> None:
+        """Take the next events in. Raises `UpstreamFailed` at one that cannot come here; unknown ones always can."""
+        for name in names:
+            if not (self.open_blocks > 0 if name == "content_block_delta" else self._fits(name)):
+                raise UpstreamFailed(f"Claude sent a {name} event where none can be.")
+
+    def _fits(self, name: str) -> bool:
+        match name:
+            case "message_start":
+                fits, self.begun = not self.begun, True
+            case "content_block_start":
+                fits, self.open_blocks = self.begun, self.open_blocks + 1
+            case "content_block_stop":
+                fits, self.open_blocks = self.open_blocks > 0, self.open_blocks - 1
+            case "message_delta":
+                fits, self.stopped = self.begun and not self.open_blocks, True
+            case "message_stop":
+                fits, self.ended = self.stopped and not self.open_blocks, True
+            case _:
+                fits = True
+        return fits
