@@ -78,8 +78,18 @@ def listen(settings: Settings) -> socket.socket:
     try:
         return bound(settings.host, settings.port) if settings.fd is None else inherited(settings.fd)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that is none, `a..b` say
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        why = reason(error)
         raise SettingError(f"cannot listen on {where}: {why}") from None
+
+
+def reason(error: OSError | UnicodeError) -> str:
+    """Why there is no socket, without the address, which socket.create_server() says once more."""
+    match error:
+        case socket.gaierror(strerror=str(said)):
+            return said
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+    return str(error)
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -98,7 +98,7 @@ def terminate(process: asyncio.subprocess.Process) -> None:
 def check(settings: Settings) -> None:
     """Raises `SettingError` where what is set cannot be had here."""
     if settings.reload and find_spec("watchfiles") is None:
-        raise SettingError("--reload: needs the package watchfiles (pip install 'aioapp[reload]')")
+        raise SettingError("--reload: needs the package watchfiles (pip install watchfiles)")
     if settings.supervised and sys.platform == "win32":
         raise SettingError("--workers and --reload: need a system that can hand sockets to processes")
 

@@ -73,10 +73,10 @@ class Claude:
                 return tried
             left = call.deadline - asyncio.get_running_loop().time()
             wait = self.retries.wait_before(attempt, asked=tried.asked, left=left) if tried.transient else None
-            log.info("%s: try %d failed (%s), %s", call.request_id, attempt, tried.why,
-                     "given up" if wait is None else f"next in {wait:.2f} s")
             if wait is None:
+                log.warning("%s: try %d failed (%s), given up", call.request_id, attempt, tried.why)
                 raise tried.error
+            log.info("%s: try %d failed (%s), next in %.2f s", call.request_id, attempt, tried.why, wait)
             await self.retries.sleep(wait)
 
     async def _try(self, call: Call, body: bytes) -> aiohttp.ClientResponse | Refusal:
