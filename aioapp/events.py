@@ -121,13 +121,14 @@ class Fold:
         return self._body
 
     def message(self) -> Message:
-        """The message so far. Raises `UpstreamFailed` before the stream has begun."""
+        """The message. Raises `UpstreamFailed` where what was taken in tells none, or only a part of one."""
         match self._body:
-            case {"model": str(), "content": [*blocks]} if all(map(is_block, blocks)) and self._is_closed():
+            case {"model": str(), "content": [*blocks]} if all(map(is_block, blocks)) and self._is_sound():
                 return Message(self._body)
         raise UpstreamFailed("Claude's answer is not a message.")
 
-    def _is_closed(self) -> bool:
+    def _is_sound(self) -> bool:
+        """Whether every block has ended, and what callers are told of the answer is of the kind they are told."""
         reason, usage = self._body.get("stop_reason"), self._body.get("usage")
         return not self._pieces and isinstance(reason, str | None) and isinstance(usage, dict | None)
 

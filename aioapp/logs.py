@@ -7,7 +7,6 @@ from aioapp.settings import Settings
 
 generations = logging.getLogger("aioapp.generations")
 
-
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7f, 0xa0))}
 
 

@@ -10,7 +10,11 @@ from aioapp.upstream.models import fitted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`total_timeout`, `stall_timeout` and `heartbeat` are in seconds; `origins` are those whose pages may call."""
+    """`origins` are those whose pages may call.
+
+    In seconds: the two timeouts, `heartbeat`, after which a silent stream gets a comment, and `ping`, after which a
+    silent socket gets one.
+    """
 
     generate: Generate
     credentials: Credentials
@@ -20,6 +24,7 @@ class Services:
     total_timeout: float
     stall_timeout: float
     heartbeat: float = 15.0
+    ping: float = 30.0
     debug: bool = False
 
     def call(self, prompt: Prompt, *, live: bool, client: str, request_id: str) -> tuple[Call, tuple[str, ...]]:

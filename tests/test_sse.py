@@ -17,7 +17,7 @@ from aioapp.generation import Batch, Call
 from aioapp.settings import Settings
 from aioapp.web.sse import text_event
 from tests.conftest import Serve, start, with_services
-from tests.upstreams import BLOCK, END, START, Connection, delta, frame, upstream, whole
+from tests.upstreams import BLOCK, END, START, Connection, Flood, delta, frame, upstream, whole
 
 ASK = {"prompt": "Hi"}
 OVERLOADED = frame("error", error={"type": "overloaded_error", "message": "Overloaded"})
@@ -225,17 +225,8 @@ async def test_a_caller_who_leaves_is_no_fault_of_ours(
 
 async def test_a_reader_that_stops_reading_slows_claude_down_and_is_hung_up_on(
         serve: Serve, stack: AsyncExitStack) -> None:
-    sent = 0
-
-    async def script(connection: Connection) -> None:
-        nonlocal sent
-        await connection.begin()
-        await connection.chunk(START + BLOCK)
-        while not connection.gone.is_set():
-            await connection.chunk(delta("x" * 10_000))
-            sent += 10_000
-
-    async with upstream(script) as claude:
+    flood = Flood()
+    async with upstream(flood) as claude:
         url = httpx.URL(await serve(claude.url, stall_timeout=0.3))
         reader, writer = await asyncio.open_connection(url.host, url.port)
         stack.callback(writer.close)
@@ -248,7 +239,7 @@ async def test_a_reader_that_stops_reading_slows_claude_down_and_is_hung_up_on(
                 await asyncio.sleep(0.01)
             await claude.seen[0].gone.wait()
     # What the kernel's buffers hold on the two loopback connections, and no more.
-    assert sent < 30_000_000
+    assert flood.sent < 30_000_000
 
 
 async def test_an_http_1_0_proxy_gets_a_stream_that_ends_with_the_connection(serve: Serve) -> None:

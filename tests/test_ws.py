@@ -2,6 +2,7 @@
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from dataclasses import fields
 from typing import Any
 
 import aiohttp
@@ -12,9 +13,10 @@ from websockets.exceptions import ConnectionClosed
 
 from aioapp.app import create_app
 from aioapp.auth import fixed
+from aioapp.services import Services
 from aioapp.settings import Settings
-from tests.conftest import Serve, start
-from tests.upstreams import BLOCK, END, START, Connection, delta, frame, upstream, whole
+from tests.conftest import Serve, start, with_services
+from tests.upstreams import BLOCK, END, START, Connection, Flood, delta, frame, upstream, whole
 
 Frame = dict[str, Any]
 ASK = {"prompt": "Hi"}
@@ -264,17 +266,8 @@ async def test_shutdown_closes_sockets_with_1001_after_their_generations_have_en
 
 async def test_a_reader_that_stops_reading_slows_claude_down_and_is_hung_up_on(
         serve: Serve, stack: AsyncExitStack) -> None:
-    sent = 0
-
-    async def script(connection: Connection) -> None:
-        nonlocal sent
-        await connection.begin()
-        await connection.chunk(START + BLOCK)
-        while not connection.gone.is_set():
-            await connection.chunk(delta("x" * 10_000))
-            sent += 10_000
-
-    async with upstream(script) as claude:
+    flood = Flood()
+    async with upstream(flood) as claude:
         url = httpx.URL(await serve(claude.url, stall_timeout=0.3))
         reader, writer = await asyncio.open_connection(url.host, url.port)
         stack.callback(writer.close)
@@ -285,7 +278,7 @@ async def test_a_reader_that_stops_reading_slows_claude_down_and_is_hung_up_on(
                 await asyncio.sleep(0.01)
             await claude.seen[0].gone.wait()
     # What the kernel's buffers hold on the two loopback connections, and no more.
-    assert sent < 30_000_000
+    assert flood.sent < 30_000_000
 
 
 HANDSHAKE = (b"GET /ws/generate HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -308,6 +301,22 @@ async def test_a_caller_who_vanishes_without_a_word_is_cleaned_up_after(serve: S
         writer.transport.abort()
         async with asyncio.timeout(2):
             await claude.seen[0].gone.wait()
+
+
+async def test_a_silent_socket_is_pinged_and_a_caller_who_answers_keeps_it(
+        stack: AsyncExitStack, http: aiohttp.ClientSession) -> None:
+    app = create_app(Settings(simulate=True, simulate_pace=0.0))
+    url = await start(with_services(app, ping=0.05), stack)
+    async with http.ws_connect(f"{url}/ws/generate", autoping=False) as socket:
+        for _ in range(3):
+            assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING
+            await socket.pong()
+        assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.PING
+        assert await closed(socket) == 1006  # this one was not answered
+
+
+def test_the_ping_is_every_30_seconds_and_the_heartbeat_of_a_stream_every_15() -> None:
+    assert {row.name: row.default for row in fields(Services)}.items() >= {"ping": 30.0, "heartbeat": 15.0}.items()
 
 
 async def test_a_stream_that_fails_ends_with_an_error_frame(serve: Serve, http: aiohttp.ClientSession) -> None:

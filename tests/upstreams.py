@@ -134,6 +134,20 @@ async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     return Connection(head, json.loads(body or b"{}"), headers, writer, reader, asyncio.Event())
 
 
+@dataclass
+class Flood:
+    """A script that never stops writing, and counts what its caller took: `sent`, in bytes."""
+
+    sent: int = 0
+
+    async def __call__(self, connection: Connection) -> None:
+        await connection.begin()
+        await connection.chunk(START + BLOCK)
+        while not connection.gone.is_set():
+            await connection.chunk(delta("x" * 10_000))
+            self.sent += 10_000
+
+
 @asynccontextmanager
 async def upstream(*scripts: Script) -> AsyncIterator[Upstream]:
     made = Upstream(scripts)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from aioapp.errors import ShuttingDown
 from aioapp.generation import Batch, Call, Generate, Layer
 
-
 LAST_WORDS = 0.5
 """Seconds that a stopped generation gets to let go of Claude and of its caller."""
 

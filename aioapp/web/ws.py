@@ -24,7 +24,6 @@ from aioapp.web.schemas import Body, loaded
 from aioapp.web.talk import Asked, Talk, Understand
 
 LARGEST_FRAME = 2**20
-HEARTBEAT = 30.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that a caller gets to answer a close frame."""
 
@@ -54,7 +53,7 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
         check(request)
         # aiohttp refuses a frame of its `max_msg_size` already, not only one that is over it.
         socket = web.WebSocketResponse(
-            heartbeat=HEARTBEAT, max_msg_size=LARGEST_FRAME + 1, timeout=CLOSE_TIMEOUT, compress=False,
+            heartbeat=request.app[SERVICES].ping, max_msg_size=LARGEST_FRAME + 1, timeout=CLOSE_TIMEOUT, compress=False,
             decode_text=False)
         await socket.prepare(request)
         await hold(request, socket, understand=understand)
