@@ -2,18 +2,24 @@
 
     AppError                    500  a fault of ours
     ├── BadRequest              400  Claude, or we, could not take the request
-    ├── Forbidden               403  a browser page of an origin that is not allowed
+    ├── Unauthorized            401  no key, or none that we know
+    ├── BudgetSpent             402  the key's budget
+    ├── Forbidden               403  the key, or the page that asks, may not do this
+    ├── NotFound                404  nothing has this name
+    ├── Conflict                409  the name is taken
     ├── RequestTooLarge         413
     ├── UnsupportedMediaType    415
     ├── ValidationFailed        422  the body does not fit its schema
     ├── UpgradeRequired         426  a plain GET on the WebSocket's path
     ├── RateLimited             429  Claude's own limit
+    ├── LimitReached            429  our limit for this caller
     ├── Cancelled               499  the caller stopped its own generation
     ├── UpstreamFailed          502  Claude answered nonsense, cut the connection or was not there
     ├── Unavailable             503  nobody can be served now
     │   ├── NotInitialized           no credentials
     │   ├── CredentialsRefused       Claude does not take ours
     │   ├── Overloaded               Claude has too much to do
+    │   ├── StoreUnavailable         the database with the keys and the accounts cannot be used
     │   └── ShuttingDown             we are about to end
     └── UpstreamTimeout         504  no answer in time
 
@@ -43,8 +49,24 @@ class BadRequest(AppError):
     status, title = 400, "Bad request"
 
 
+class Unauthorized(AppError):
+    status, title = 401, "A valid key is needed"
+
+
+class BudgetSpent(AppError):
+    status, title = 402, "The key's budget is spent"
+
+
 class Forbidden(AppError):
     status, title = 403, "Forbidden"
+
+
+class NotFound(AppError):
+    status, title = 404, "Not found"
+
+
+class Conflict(AppError):
+    status, title = 409, "Conflict"
 
 
 class RequestTooLarge(AppError):
@@ -73,6 +95,16 @@ class RateLimited(AppError):
     status, title = 429, "Claude's rate limit is reached"
 
 
+class LimitReached(AppError):
+    """`refused` names the limit, one of `clients.Limits`'s fields."""
+
+    status, title = 429, "This server's limit for you is reached"
+
+    def __init__(self, detail: str, *, refused: str, retry_after: int) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.refused = refused
+
+
 class Cancelled(AppError):
     status, title = 499, "Generation cancelled"
 
@@ -95,6 +127,10 @@ class CredentialsRefused(Unavailable):
 
 class Overloaded(Unavailable):
     title = "Claude is overloaded"
+
+
+class StoreUnavailable(Unavailable):
+    title = "The server's database cannot be used"
 
 
 class ShuttingDown(Unavailable):

@@ -1,0 +1,87 @@
+"""Who asks, and what they may: values that the edge makes and every room behind it reads."""
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+Period = Literal["day", "month"]
+
+NANO = 1_000_000_000
+"""Nanodollars in a dollar. Money is counted in whole ones: the cheapest token there is costs ten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """None is no limit. `concurrency` is how many generations may run at once."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What may be spent in a calendar day or month of UTC."""
+
+    nanodollars: int
+    per: Period
+
+    def began(self, at: datetime) -> datetime:
+        """When the period began in which `at` lies."""
+        day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return day if self.per == "day" else day.replace(day=1)
+
+    def renews(self, at: datetime) -> datetime:
+        """When the period ends in which `at` lies."""
+        if self.per == "day":
+            return self.began(at) + timedelta(days=1)
+        return (self.began(at) + timedelta(days=32)).replace(day=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A caller: one of our keys, or, where there are none, an address.
+
+    `name` is the key's, or the address. `secret` is the public id of the secret that was shown, `models` are patterns
+    in which `*` stands for any text.
+    """
+
+    name: str
+    known: bool = False
+    secret: str = ""
+    limits: Limits = UNLIMITED
+    budget: Budget | None = None
+    models: tuple[str, ...] = ("*",)
+    admin: bool = False
+
+    @property
+    def account(self) -> str:
+        """What its limits are counted under."""
+        return ("key:" if self.known else "address:") + self.name
+
+    @property
+    def key(self) -> str | None:
+        """What its usage is kept under: the key's name. Addresses are not kept."""
+        return self.name if self.known else None
+
+    def may_use(self, model: str) -> bool:
+        """Whether one of the patterns fits the name."""
+        return any(pattern == "*" or fits(pattern, model) for pattern in self.models)
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Whether `name` is what `pattern` says."""
+    return matching(pattern).fullmatch(name) is not None
+
+
+def matching(pattern: str) -> re.Pattern[str]:
+    """Only `*` stands for other text. Each part is sought once, never again, so no name takes long to match."""
+    first, *parts = map(re.escape, pattern.split("*"))
+    ends = f".*{parts.pop()}" if parts else ""
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in parts) + ends, re.DOTALL)
+
+
+NOBODY = Client(name="")

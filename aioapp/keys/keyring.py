@@ -1,0 +1,134 @@
+"""The keys in memory, so that no request waits for the database; behind it by half a second at most."""
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from sqlite3 import Connection
+
+from aioapp.clients import Client
+from aioapp.errors import StoreUnavailable, Unauthorized
+from aioapp.keys import table
+from aioapp.keys.key import SECRET, Key, Secret, proves
+from aioapp.store.database import RETRY_AFTER, Database
+
+UNKNOWN = "This key is not known."
+MOST_READ = 100
+"""Characters of what a caller sends that are looked at: more than a secret has, so a longer text is none."""
+NO_DIGEST = bytes(32)
+
+log = logging.getLogger("aioapp.keys")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Whoever has the secret."""
+
+    secret: Secret
+    key: Key
+    client: Client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the database held in its `version`: `holders` by the public ids of their secrets; `any`, whether any key."""
+
+    version: int | None = None
+    any: bool = False
+    holders: Mapping[str, Holder] = field(default_factory=dict)
+
+
+class Keyring:
+    """`proves` tells whether a text has a digest, in a time that does not depend on how nearly it has.
+
+    Until the first `refresh` nothing is known, which is a failure too.
+    """
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] = partial(datetime.now, UTC),
+                 proves: Callable[[str, bytes], bool] = proves) -> None:
+        self._database = database
+        self._clock = clock
+        self._proves = proves
+        self._known = Known()
+        self._failing = True
+        self._emptied = False
+
+    async def run(self, every: float = 0.5) -> None:
+        """Refresh for ever, `every` so many seconds."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(every)
+
+    async def refresh(self) -> None:
+        """See whether anything has changed. Where that fails, nobody is let in until it succeeds."""
+        try:
+            found = await self._database.read(self._look)
+        except Exception as error:
+            self._failing = True  # whatever it was: a key may have been revoked meanwhile
+            if not isinstance(error, StoreUnavailable):
+                raise
+        else:
+            self._take(found)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether any key was ever defined. Raises `StoreUnavailable`."""
+        self._check()
+        return self._known.any
+
+    def find(self, given: str) -> Client:
+        """Who shows `given`. Raises `Unauthorized` or `StoreUnavailable`.
+
+        One digest is made and one compared, whatever is given. Only who has the right secret learns why it is refused.
+        """
+        self._check()
+        start = given[:MOST_READ]
+        shape = SECRET.fullmatch(start)
+        holder = self._known.holders.get(shape[1]) if shape else None
+        right = self._proves(start, holder.secret.digest if holder else NO_DIGEST)
+        if holder is None or not right:
+            raise Unauthorized(UNKNOWN)
+        return self._welcome(holder)
+
+    def still(self, client: Client) -> Client:
+        """The same holder as it is now. Raises `Unauthorized` where it may no longer come in, or `StoreUnavailable`."""
+        self._check()
+        holder = self._known.holders.get(client.secret)
+        if holder is None:
+            raise Unauthorized(UNKNOWN)
+        return self._welcome(holder)
+
+    def _welcome(self, holder: Holder) -> Client:
+        now = self._clock()
+        match holder.key.state(now):
+            case "revoked":
+                raise Unauthorized("This key was revoked.")
+            case "expired":
+                raise Unauthorized("This key has expired.")
+        if holder.secret.expires_at is not None and now >= holder.secret.expires_at:
+            raise Unauthorized("This secret was replaced by a new one.")
+        return holder.client
+
+    def _check(self) -> None:
+        if self._failing:
+            raise StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER)
+
+    def _look(self, connection: Connection) -> Known | None:
+        """What the database holds, or None where that is what is known. In the database's thread."""
+        version = table.version(connection)
+        if version == self._known.version:
+            return None
+        keys, secrets = table.load(connection)
+        return Known(version=version, any=bool(keys), holders={
+            secret.id: Holder(secret=secret, key=key, client=key.client(secret.id))
+            for secret in secrets.values() if (key := keys.get(secret.key))})
+
+    def _take(self, found: Known | None) -> None:
+        """An empty database in the place of one that held keys would let in everybody: it is refused."""
+        emptied = found is not None and self._known.any and not found.any
+        if emptied and not self._emptied:
+            log.error("The database has lost its keys: nobody is let in until it has some again.")
+        if found is not None and not emptied:
+            self._known = found
+        self._emptied = self._failing = emptied

@@ -1,0 +1,122 @@
+"""The tables, as they came to be. A migration that was released is never changed: another one follows it."""
+from sqlite3 import Connection
+
+MIGRATIONS = (
+    """
+    CREATE TABLE keys (
+        name TEXT PRIMARY KEY,
+        admin INTEGER NOT NULL,
+        requests_per_minute INTEGER,
+        tokens_per_minute INTEGER,
+        concurrency INTEGER,
+        budget INTEGER,             -- nanodollars
+        budget_per TEXT CHECK (budget_per IN ('day', 'month')),
+        models TEXT NOT NULL,       -- patterns with blanks between them
+        created_at TEXT NOT NULL,   -- times are ISO 8601 in UTC
+        expires_at TEXT,
+        revoked_at TEXT,
+        CHECK ((budget IS NULL) = (budget_per IS NULL))
+    ) STRICT;
+
+    CREATE TABLE secrets (
+        id TEXT PRIMARY KEY,
+        key TEXT NOT NULL REFERENCES keys (name),
+        digest BLOB NOT NULL,       -- SHA-256 of the text that was shown
+        created_at TEXT NOT NULL,
+        expires_at TEXT
+    ) STRICT;
+
+    -- Counts every change of a key, so that whoever holds keys in memory sees by one number whether they still hold.
+    -- It begins anywhere: another database in the place of this one has another number.
+    CREATE TABLE keys_version (version INTEGER NOT NULL) STRICT;
+    INSERT INTO keys_version VALUES (abs(random() / 2));
+    CREATE TRIGGER keys_added AFTER INSERT ON keys BEGIN UPDATE keys_version SET version = version + 1; END;
+    CREATE TRIGGER keys_changed AFTER UPDATE ON keys BEGIN UPDATE keys_version SET version = version + 1; END;
+    CREATE TRIGGER keys_removed AFTER DELETE ON keys BEGIN UPDATE keys_version SET version = version + 1; END;
+    CREATE TRIGGER secrets_added AFTER INSERT ON secrets BEGIN UPDATE keys_version SET version = version + 1; END;
+    CREATE TRIGGER secrets_changed AFTER UPDATE ON secrets BEGIN UPDATE keys_version SET version = version + 1; END;
+    CREATE TRIGGER secrets_removed AFTER DELETE ON secrets BEGIN UPDATE keys_version SET version = version + 1; END;
+
+    -- One row a day, key and model, from which reports are made. An empty key is a caller without one.
+    CREATE TABLE usage (
+        day TEXT NOT NULL,
+        key TEXT NOT NULL,
+        model TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        cancelled INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cache_creation_input_tokens INTEGER NOT NULL,
+        cache_read_input_tokens INTEGER NOT NULL,
+        nanodollars INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        PRIMARY KEY (day, key, model)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX usage_by_key ON usage (key, day);
+
+    -- What each key has spent in each day (2026-11-23) and month (2026-11): sums of `usage`, which every process reads
+    -- twice a second.
+    CREATE TABLE spent (
+        period TEXT NOT NULL,
+        key TEXT NOT NULL,
+        nanodollars INTEGER NOT NULL,
+        PRIMARY KEY (period, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER usage_added AFTER INSERT ON usage BEGIN
+        INSERT INTO spent VALUES (new.day, new.key, new.nanodollars), (substr(new.day, 1, 7), new.key, new.nanodollars)
+        ON CONFLICT DO UPDATE SET nanodollars = nanodollars + excluded.nanodollars; END;
+    CREATE TRIGGER usage_changed AFTER UPDATE OF nanodollars ON usage BEGIN
+        UPDATE spent SET nanodollars = nanodollars + new.nanodollars - old.nanodollars
+        WHERE period IN (new.day, substr(new.day, 1, 7)) AND key = new.key; END;
+
+    -- The latest generations, one by one.
+    CREATE TABLE requests (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        request_id TEXT NOT NULL,
+        key TEXT NOT NULL,
+        model TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        error TEXT,
+        stop_reason TEXT,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cache_creation_input_tokens INTEGER NOT NULL,
+        cache_read_input_tokens INTEGER NOT NULL,
+        nanodollars INTEGER NOT NULL,
+        first REAL,
+        seconds REAL NOT NULL,
+        prompt TEXT
+    ) STRICT;
+    """,
+)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the tables up to date, whichever of several processes comes first. Raises where they are of a newer us."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise NewerDatabase(f"it was made by a newer aioapp (version {version}, this one knows {len(MIGRATIONS)})")
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            for statement in statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+class NewerDatabase(Exception):
+    """The database was migrated beyond what this version knows."""
+
+
+def statements(script: str) -> list[str]:
+    """The script in single statements: `executescript` would commit, and leave half a migration to a crash.
+
+    A trigger ends with END on the line of its last statement, so a semicolon at a line's end is a statement's end.
+    """
+    return [statement for statement in script.split(";\n") if statement.strip()]
