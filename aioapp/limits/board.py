@@ -1,0 +1,65 @@
+"""Where the counts lie: in the memory of this process, or in a file that all processes of the machine share."""
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from aioapp.limits.account import SIZE
+
+ACCOUNTS = 2048
+WORDS = (ACCOUNTS + 1) * SIZE + 1
+"""A place for each account, one that the others share, and a mark that somebody is changing them."""
+
+
+class Board(Protocol):
+    """64-bit numbers, all 0 in the beginning. `with board:` keeps every other process from them.
+
+    `column` is the number of this process among those that use them. What cannot be done is an `OSError`; where it is a
+    `TimeoutError`, the board is still good.
+    """
+
+    words: memoryview
+    column: int
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *raised: object) -> None: ...
+
+    def ended(self, columns: Iterable[int]) -> list[int]:
+        """Which of the processes that had these columns have ended."""
+
+    def lost(self) -> bool:
+        """Whether this is no longer the board that others would open."""
+
+    def close(self) -> None: ...
+
+
+class PrivateBoard:
+    """A board of this process alone."""
+
+    def __init__(self) -> None:
+        self.words = memoryview(bytearray(8 * WORDS)).cast("q")
+        self.column = 0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def ended(self, columns: Iterable[int]) -> list[int]:
+        return []
+
+    def lost(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.words.release()
+
+
+def open_board(folder: Path) -> Board:
+    """The board in `folder`, shared by all who open it; on Windows, one of this process alone. Raises `OSError`."""
+    try:
+        from aioapp.limits.shared import SharedBoard
+    except ImportError:  # Windows has no flock
+        return PrivateBoard()
+    return SharedBoard(folder)

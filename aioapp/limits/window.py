@@ -1,0 +1,96 @@
+"""How much was counted in the last minute: a sum for each second in which something was, and the sum of them all.
+
+The second that runs and the 60 before it are counted. So whatever was counted stays for at least 60 seconds and less
+than 61, and no interval of 60 seconds, wherever it begins, holds more than what the window ever held at once. The sums
+lie in a ring, oldest first; every one of them is added once and dropped once, so nothing here takes longer where more
+is counted.
+"""
+from math import ceil
+
+SPAN = 60
+"""Seconds before the one that runs that are counted too."""
+STEPS = 64
+"""Places in the ring. 61 would do."""
+FIRST, LAST, HEAD, LENGTH, TOTAL, RING = range(6)
+"""Words: the first and the last second in the ring, the place of the first, how many there are, and their sum."""
+SIZE = RING + 2 * STEPS
+
+
+class Window:
+    """The window whose words begin `at` this place. Seconds are those of a clock that does not go back.
+
+    If it does go back, because the machine has started anew, nothing that was counted is of the last minute.
+    """
+
+    __slots__ = ("_at", "_words")
+
+    def __init__(self, words: memoryview, at: int) -> None:
+        self._words = words
+        self._at = at
+
+    def total(self, second: int) -> int:
+        """What is counted in `second`, after which nothing older is."""
+        words, at = self._words, self._at
+        if words[at + LENGTH] and not second - SPAN <= words[at + FIRST] <= words[at + LAST] <= second:
+            self._drop(second)
+        return words[at + TOTAL]
+
+    def add(self, second: int, amount: int) -> None:
+        words, at = self._words, self._at
+        total, length, head = self.total(second), words[at + LENGTH], words[at + HEAD]
+        if length and words[at + LAST] == second:
+            words[at + RING + 2 * ((head + length - 1) % STEPS) + 1] += amount
+        else:
+            place = at + RING + 2 * ((head + length) % STEPS)
+            words[place], words[place + 1] = second, amount
+            words[at + LAST] = second
+            if not length:
+                words[at + FIRST] = second
+            words[at + LENGTH] = length + 1
+        words[at + TOTAL] = total + amount
+
+    def take(self, second: int, amount: int) -> None:
+        """Take out again what was added in `second`, if it is still counted."""
+        words, at = self._words, self._at
+        for step in reversed(range(words[at + LENGTH])):
+            place = at + RING + 2 * ((words[at + HEAD] + step) % STEPS)
+            if words[place] == second:
+                taken = min(amount, words[place + 1])
+                words[place + 1] -= taken
+                words[at + TOTAL] -= taken
+                return
+
+    def wait(self, now: float, amount: int) -> int | None:
+        """Whole seconds, one at least, until `amount` of the total will have left. None: so much is not counted."""
+        words, at = self._words, self._at
+        head = words[at + HEAD]
+        for step in range(words[at + LENGTH]):
+            place = at + RING + 2 * ((head + step) % STEPS)
+            amount -= words[place + 1]
+            if amount <= 0:
+                return max(1, ceil(words[place] + SPAN + 1 - now))
+        return None
+
+    def repair(self, second: int) -> None:
+        """Make sense of the words again after whoever changed them was killed in the middle of it."""
+        ring = self._words[self._at + RING:self._at + SIZE].tolist()
+        sums = {when: amount for when, amount in zip(ring[::2], ring[1::2]) if second - SPAN <= when <= second}
+        self.clear()
+        for when in sorted(sums):
+            self.add(when, sums[when])
+
+    def clear(self) -> None:
+        for place in range(self._at, self._at + SIZE):
+            self._words[place] = 0
+
+    def _drop(self, second: int) -> None:
+        words, at = self._words, self._at
+        if words[at + LAST] > second:
+            self.clear()
+            return
+        head, length, total = words[at + HEAD], words[at + LENGTH], words[at + TOTAL]
+        while length and words[at + RING + 2 * head] < second - SPAN:
+            total -= words[at + RING + 2 * head + 1]
+            head, length = (head + 1) % STEPS, length - 1
+        words[at + HEAD], words[at + LENGTH], words[at + TOTAL] = head, length, total
+        words[at + FIRST] = words[at + RING + 2 * head] if length else 0
