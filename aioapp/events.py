@@ -59,11 +59,11 @@ class Usage:
 
     @classmethod
     def of(cls, usage: object) -> "Usage":
-        """The counts in a message's `usage`; what is no number counts as none."""
+        """The counts in a message's `usage`; what is no sane number counts as none."""
         if not isinstance(usage, dict):
             return cls()
-        counts = [usage.get(kind) for kind in cls.__slots__]
-        return cls(*[count if isinstance(count, int) else 0 for count in counts])
+        counts = map(usage.get, cls.__slots__)
+        return cls(*[count if type(count) is int and 0 <= count < 2**40 else 0 for count in counts])
 
     @property
     def total(self) -> int:

@@ -3,14 +3,21 @@
 REST is a stream that was folded, SSE and WebSocket are one that was framed; nothing here knows which.
 """
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from aioapp.events import Event
+from aioapp.clients import NOBODY, Client
+from aioapp.events import Event, Fold, Usage
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Role = Literal["user", "assistant"]
 Thinking = Literal["disabled", "between_tools"]
+Outcome = Literal["completed", "cancelled", "failed"]
+
+AROUND_TEXT = 80
+"""Bytes of JSON around the text of a delta."""
+BYTES_A_TOKEN = 3
+"""How many bytes of text make a token, to guess by; of English it is nearer to 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +42,103 @@ class Prompt:
     stop_sequences: tuple[str, ...] = ()
     thinking: Thinking | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of text that Claude reads."""
+        return sum(len(turn.content.encode()) for turn in self.messages) + len((self.system or "").encode())
+
+
+class Meter:
+    """What is known of one call while it runs: the tokens that it takes, and the seconds that Claude is waited for.
+
+    `metered` feeds it, the layers around that read it; `record` is there once the call has ended, for
+    one who takes it. It looks only into the events that carry usage.
+    """
+
+    __slots__ = ("_begun", "_fold", "_guess", "_uncounted", "record", "waited")
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._fold = Fold()
+        self._guess = (0, 0)
+        self._uncounted = 0
+        self.waited = 0.0
+        self.record: Record | None = None
+
+    def see(self, batch: "Batch") -> None:
+        for event in batch:
+            if event.name in ("message_start", "message_delta", "message"):
+                self._fold.add(event)
+                self._begun, self._uncounted = True, 0
+            elif event.name == "content_block_delta":
+                self._uncounted += max(1, len(event.raw) - AROUND_TEXT)
+
+    def cut(self, prompt: "Prompt", *, by_us: bool) -> None:
+        """The answer ended before its end. What Claude had not counted by then is guessed, from the text that came.
+
+        Where nothing came, Claude has read the prompt all the same if it was `by_us` that it was stopped; if it was
+        Claude who failed, it takes nothing for that.
+        """
+        if self._begun:
+            left = max(0, prompt.max_tokens - self._counted().output_tokens)
+            self._guess = (0, min(left, -(-self._uncounted // BYTES_A_TOKEN)))
+        elif by_us:
+            self._guess = (-(-prompt.size // BYTES_A_TOKEN), 0)
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, None if none has begun to."""
+        model = self._fold.so_far().get("model")
+        return model if isinstance(model, str) else None
+
+    @property
+    def stop_reason(self) -> str | None:
+        reason = self._fold.so_far().get("stop_reason")
+        return reason if isinstance(reason, str) else None
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens as Claude counted them, and those that are guessed where it could not."""
+        counted, (read, written) = self._counted(), self._guess
+        if not (read or written):
+            return counted
+        return replace(
+            counted, input_tokens=counted.input_tokens + read, output_tokens=counted.output_tokens + written)
+
+    def _counted(self) -> Usage:
+        return Usage.of(self._fold.so_far().get("usage"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One generation, ended. Times are in seconds; `first` is the time to the first batch, None if there was none."""
+
+    call: "Call"
+    outcome: Outcome
+    error: str | None
+    model: str | None
+    stop_reason: str | None
+    usage: Usage
+    nanodollars: int
+    first: float | None
+    duration: float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One prompt on its way.
 
     `live` says that somebody watches the deltas, so Claude is asked to stream; `deadline` is in seconds of the event
-    loop's clock; `client` and `request_id` say in the log who asked.
+    loop's clock; `client` is who asked, `admitted` when the limits counted that, `request_id` the name of the request.
     """
 
     prompt: Prompt
     deadline: float
     live: bool = False
-    client: str = ""
+    client: Client = NOBODY
+    admitted: int = 0
     request_id: str = ""
+    meter: Meter = field(default_factory=Meter, compare=False)
 
 
 Batch = Sequence[Event]

@@ -1,0 +1,7 @@
+"""What the tokens that went to Claude cost, who spent them, and who may spend more."""
+from aioapp.usage.accounts import Hold
+from aioapp.usage.estimate import most_tokens
+from aioapp.usage.ledger import Ledger
+from aioapp.usage.prices import DEFAULT_PRICES, Prices, parse_prices
+
+__all__ = ["DEFAULT_PRICES", "Hold", "Ledger", "Prices", "most_tokens", "parse_prices"]

@@ -1,0 +1,167 @@
+"""The account of every generation, kept in memory for a moment and in the database for good.
+
+What is added is written, with all that came meanwhile, a quarter of a second later in one transaction. So a process
+that is killed loses what ended in its last second at most (the quarter, and the time that a write takes), and a
+database that cannot be used loses nothing: what could not be written waits for it.
+"""
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from sqlite3 import Connection
+from typing import NamedTuple, NoReturn
+
+from aioapp.clients import Client
+from aioapp.errors import StoreUnavailable
+from aioapp.generation import Record
+from aioapp.store.database import RETRY_AFTER, Database
+from aioapp.usage.accounts import Account, Accounts, Hold, read_spent
+from aioapp.usage.names import Names
+from aioapp.usage.pending import Pending
+from aioapp.usage.plain import LONGEST_PROMPT, plain
+
+GATHER = 0.25
+"""Seconds in which what is added is gathered for one write."""
+REFRESH = 0.5
+"""Seconds between two looks at what other processes wrote."""
+RETRY = 1.0
+"""Seconds from a write that failed to the next: a lock keeps the database's one thread waiting as long."""
+
+log = logging.getLogger("aioapp.usage")
+
+
+class Look(NamedTuple):
+    """What the sums were read from. They hold while it is the same, but for what this process wrote.
+
+    `version` changes when another connection commits, and means something for one connection only; holding on to that
+    keeps another one from being taken for it.
+    """
+
+    connection: Connection
+    version: int
+    day: str
+
+
+class Ledger:
+    """Who spent what. All but what is awaited is to be called on the event loop.
+
+    A budget is exact within a process; what others write is known at most about a second later.
+    """
+
+    def __init__(
+            self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+            keep_prompts: bool = False,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._keep_prompts = keep_prompts
+        self._names = Names()
+        self._accounts = Accounts()
+        self._pending = Pending()
+        self._added = asyncio.Event()
+        self._alone = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
+        self._failing = False
+        self._look: Look | None = None
+
+    def add(self, record: Record) -> None:
+        """Account for a generation that has ended. It is written by `run`."""
+        at, call = self._clock().astimezone(UTC).isoformat(timespec="milliseconds"), record.call
+        prompt = plain(call.prompt.messages[-1].content, most=LONGEST_PROMPT) if self._keep_prompts else None
+        nanodollars = self._pending.add(record, at=at, model=self._names.kept(record), prompt=prompt)
+        self._accounts.charge(call.client.key or "", nanodollars, day=at[:10])
+        self._added.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether what is spent can be written, as far as is known."""
+        return not self._failing
+
+    def hold(self, client: Client, nanodollars: int) -> Hold:
+        """Set aside what a generation may cost at most, until it is added and then released.
+
+        Raises `BudgetSpent` where the client's budget has not so much left; and `StoreUnavailable` while what is spent
+        cannot be written, or, for a client with a budget, while it is not known.
+        """
+        if self._failing or (client.budget is not None and self._look is None):
+            refuse()
+        return self._accounts.hold(client, nanodollars, at=self._clock())
+
+    def spent(self, client: Client) -> int:
+        """Nanodollars, in the current period of the client's budget, as far as this process knows."""
+        return self._accounts.spent(client, at=self._clock())
+
+    async def run(self) -> None:
+        """Write what is added and read what others wrote, for ever."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._keep_writing())
+            both.create_task(self._keep_reading())
+
+    async def flush(self) -> None:
+        """Write all that was added. Where that fails it is kept, and `hold` refuses until it is written.
+
+        A write that has begun is seen to its end, whoever stops waiting for it: only then is it known what it wrote.
+        """
+        while self._writing is not None and not self._writing.done():
+            await asyncio.shield(self._writing)
+        self._writing = asyncio.create_task(self._write())
+        await asyncio.shield(self._writing)
+
+    async def refresh(self) -> None:
+        """Read what every key has spent, if another process wrote since. Where that fails, budgets are unknown."""
+        async with self._alone:
+            day = self._clock().astimezone(UTC).date().isoformat()
+            try:
+                found = await self._database.read(lambda connection: look(connection, day, known=self._look))
+            except StoreUnavailable:
+                self._look = None
+                return
+        if found is not None:
+            self._look, sums = found
+            self._accounts.read(sums)
+
+    async def close(self) -> None:
+        """Write what is left."""
+        await self.flush()
+        if self._pending:
+            log.error("%d generations could not be accounted for: they are lost.", len(self._pending))
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._added.wait()
+            await asyncio.sleep(RETRY if self._failing else GATHER)
+            await self.flush()
+
+    async def _keep_reading(self) -> None:
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH)
+
+    async def _write(self) -> None:
+        async with self._alone:
+            batch, self._pending = self._pending, Pending()
+            self._added.clear()
+            if not batch:
+                return
+            try:
+                await self._database.write(batch.write)
+            except StoreUnavailable:
+                batch.follow(self._pending)
+                self._pending, self._failing = batch, True
+                self._added.set()
+            else:
+                self._accounts.written(batch)
+                self._failing = False
+
+
+def look(connection: Connection, day: str, *, known: Look | None) -> tuple[Look, Counter[Account]] | None:
+    """The sums and what they were read from; None where that is still what is known."""
+    [version] = connection.execute("PRAGMA data_version").fetchone()
+    now = Look(connection, version, day)
+    return None if now == known else (now, read_spent(connection, day))
+
+
+def refuse() -> NoReturn:
+    detail = "What this would cost cannot be accounted for. Try again in a moment."
+    raise StoreUnavailable(detail, retry_after=RETRY_AFTER)

@@ -1,0 +1,80 @@
+"""What is known and not yet written: added up by day, key and model, and the latest generations one by one."""
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from operator import add
+from sqlite3 import Connection
+
+from aioapp.generation import Record
+from aioapp.usage.plain import MOST_NANODOLLARS, bounded, plain, tokens
+
+KEPT = 10_000
+"""Generations that are kept one by one."""
+
+Group = tuple[str, str, str]
+"""Day, key, model."""
+Sums = tuple[float, ...]
+"""Requests, failed, cancelled, tokens by kind (four), nanodollars, seconds: whole numbers but for the last."""
+NANODOLLARS = -2
+
+COLUMNS = ("requests", "failed", "cancelled", "input_tokens", "output_tokens", "cache_creation_input_tokens",
+           "cache_read_input_tokens", "nanodollars", "seconds")
+ADD_UP = (f"INSERT INTO usage (day, key, model, {', '.join(COLUMNS)}) VALUES ({', '.join('?' * (3 + len(COLUMNS)))}) "
+          f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in COLUMNS)}")
+INSERT = ("INSERT INTO requests (at, request_id, key, model, outcome, error, stop_reason, input_tokens, output_tokens, "
+          "cache_creation_input_tokens, cache_read_input_tokens, nanodollars, first, seconds, prompt) "
+          f"VALUES ({', '.join('?' * 15)})")
+PRUNE = f"DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - {KEPT}"
+
+
+class Pending:
+    """Bounded: sums are few, and of single generations only as many are held as the database keeps."""
+
+    __slots__ = ("_requests", "_sums")
+
+    def __init__(self) -> None:
+        self._sums: dict[Group, Sums] = {}
+        self._requests: deque[tuple[object, ...]] = deque(maxlen=KEPT)
+
+    def __bool__(self) -> bool:
+        return bool(self._sums)
+
+    def __len__(self) -> int:
+        """How many generations it holds."""
+        return int(sum(sums[0] for sums in self._sums.values()))
+
+    def add(self, record: Record, *, at: str, model: str, prompt: str | None) -> int:
+        """Take one generation in, which ended at `at` and is added up under `model`. Gives its nanodollars."""
+        cost, counts = bounded(record.nanodollars, most=MOST_NANODOLLARS), tokens(record.usage)
+        key = record.call.client.key or ""
+        self._requests.append((
+            at, plain(record.call.request_id), key, plain(record.model or record.call.prompt.model or ""),
+            record.outcome, plain_or_none(record.error), plain_or_none(record.stop_reason), *counts, cost,
+            record.first, record.duration, prompt))
+        self._count((at[:10], key, model), (
+            1, record.outcome == "failed", record.outcome == "cancelled", *counts, cost, record.duration))
+        return cost
+
+    def follow(self, newer: "Pending") -> None:
+        """Take in what came after."""
+        for group, sums in newer._sums.items():
+            self._count(group, sums)
+        self._requests.extend(newer._requests)
+
+    def spent(self) -> Iterator[tuple[str, str, int]]:
+        """Day, key and nanodollars, once or more for each."""
+        for (day, key, _), sums in self._sums.items():
+            yield day, key, int(sums[NANODOLLARS])
+
+    def write(self, connection: Connection) -> None:
+        connection.executemany(ADD_UP, (tuple(chain(group, sums)) for group, sums in self._sums.items()))
+        connection.executemany(INSERT, self._requests)
+        connection.execute(PRUNE)
+
+    def _count(self, group: Group, sums: Sums) -> None:
+        before = self._sums.get(group)
+        self._sums[group] = sums if before is None else tuple(map(add, before, sums))
+
+
+def plain_or_none(text: str | None) -> str | None:
+    return None if text is None else plain(text)

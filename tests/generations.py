@@ -1,0 +1,72 @@
+"""Generations as the pipeline hands them over once they have ended, and a clock to end them by."""
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aioapp.clients import NANO, Budget, Client, Period
+from aioapp.events import Usage
+from aioapp.generation import Call, Outcome, Prompt, Record, Turn
+from aioapp.store.database import Database
+from aioapp.usage.ledger import Ledger
+
+SONNET = "claude-sonnet-5-5"
+WEB = Client(name="web", known=True)
+
+
+@dataclass
+class Clock:
+    now: datetime = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def ended(
+        client: Client = WEB, nanodollars: int = 0, *, asked: str | None = SONNET, model: str | None = SONNET,
+        outcome: Outcome = "completed", error: str | None = None, usage: Usage = Usage(), request_id: str = "r",
+        text: str = "Hi", first: float | None = 0.5,
+) -> Record:
+    """A generation that has ended, after two seconds."""
+    prompt = Prompt(messages=(Turn("user", text),), max_tokens=5, model=asked)
+    return Record(
+        call=Call(prompt=prompt, deadline=0.0, client=client, request_id=request_id), outcome=outcome, error=error,
+        model=model, stop_reason="end_turn", usage=usage, nanodollars=nanodollars, first=first, duration=2.0)
+
+
+def with_budget(nanodollars: int, *, per: Period = "day", name: str = "web") -> Client:
+    return Client(name=name, known=True, budget=Budget(nanodollars=nanodollars, per=per))
+
+
+DOLLAR = with_budget(NANO)
+
+
+@asynccontextmanager
+async def ledger_at(
+        path: Path, *, clock: Callable[[], datetime] | None = None, keep_prompts: bool = False,
+) -> AsyncIterator[tuple[Ledger, Database]]:
+    """A ledger that has read its sums, and the database under it, which a test may harm."""
+    database = Database(path, create=True)
+    ledger = Ledger(database, clock=clock or Clock(), keep_prompts=keep_prompts)
+    await ledger.refresh()
+    try:
+        yield ledger, database
+    finally:
+        await database.close()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a database holds: the names of all single generations, how many are in the sums, and their nanodollars."""
+
+    names: list[str]
+    requests: int
+    nanodollars: int
+
+
+async def written(database: Database) -> Written:
+    rows = await database.read(lambda c: c.execute("SELECT request_id FROM requests ORDER BY number").fetchall())
+    [sums] = await database.read(lambda c: c.execute(
+        "SELECT coalesce(sum(requests), 0), coalesce(sum(nanodollars), 0) FROM usage").fetchall())
+    return Written([name for [name] in rows], *sums)
