@@ -10,8 +10,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
 import aioapp
-from aioapp import logs, supervisor
-from aioapp.settings import SettingError, Settings, from_command_line
+from aioapp import commands, logs, precautions, supervisor
+from aioapp.settings import LIFELINE, SettingError, Settings, from_command_line
+from aioapp.store.place import database_path
 
 if TYPE_CHECKING:
     from aiohttp.web import Application
@@ -27,19 +28,26 @@ class Build(Protocol):
 
 
 def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> int:
-    """Serve what `build` makes until a signal ends it. Returns the exit status: 2 for a setting that cannot be used.
+    """Serve what `build` makes until a signal ends it; `keys …` is for whoever makes keys (`commands`).
+
+    Returns the exit status: 2 for a setting that cannot be used.
 
     Workers are started as this process was, so whoever passes `argv` passes none that asks for them.
     """
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["keys"]:
+        return commands.run(given[1:], os.environ)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C before we can end in order ends us without a traceback
     try:
-        settings = from_command_line(sys.argv[1:] if argv is None else argv, os.environ)
+        settings = from_command_line(given, os.environ)
         supervisor.check(settings)
         listening = listen(settings)
+        logs.configure(settings)
+        if LIFELINE not in os.environ:
+            precautions.check(settings, database_path(settings.database, os.environ), where=reachable_at(listening))
     except SettingError as error:
         print(f"aioapp: {error}", file=sys.stderr)
         return 2
-    logs.configure(settings)
     raise_file_limit()
     with listening, asyncio.Runner(loop_factory=loop_factory()) as runner:
         if settings.supervised:
@@ -53,7 +61,7 @@ def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> in
 
 async def serve(settings: Settings, listening: socket.socket, *, build: Build | None = None) -> None:
     """Serve on `listening` until SIGINT or SIGTERM; a second one ends what still runs at once."""
-    stop, lifeline = first_signal(), os.environ.get(supervisor.LIFELINE)
+    stop, lifeline = first_signal(), os.environ.get(LIFELINE)
     if lifeline is not None:
         follow(int(lifeline))
     from aiohttp.web import SockSite
@@ -110,6 +118,11 @@ def inherited(fd: int) -> socket.socket:
 def is_loopback(listening: socket.socket) -> bool:
     """Whether only this machine can reach the socket."""
     return ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def reachable_at(listening: socket.socket) -> str | None:
+    """Where others reach the socket, None if only this machine can."""
+    return None if is_loopback(listening) else str(listening.getsockname()[0])
 
 
 def address_of(listening: socket.socket) -> tuple[str, int]:

@@ -3,24 +3,29 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
-from aioapp import auth, logs
+from aioapp import auth, logs, precautions
 from aioapp.auth import Credentials
+from aioapp.books import Books, open_books
+from aioapp.clients import Limits
 from aioapp.endpoints import OPERATIONS, endpoints
 from aioapp.generation import Generate, compose
-from aioapp.layers import Drain, drained, observed, timed
+from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
 from aioapp.services import Services
-from aioapp.settings import Settings, from_environ
+from aioapp.settings import LIFELINE, Settings, from_environ
 from aioapp.simulator import create_simulator
+from aioapp.store.place import database_path
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.retries import Retries
 from aioapp.upstream.session import client_session
+from aioapp.usage import DEFAULT_PRICES, parse_prices
 from aioapp.web import SERVICES
+from aioapp.web.admission import ACCESS, access_of, admitted, tell_limits
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import explained, identified, logged, stamp
 from aioapp.web.operation import Operation
@@ -41,9 +46,12 @@ def create_app(
     `upstream` and `credentials` stand in for Claude and for what the environment holds. `loopback` says that only this
     machine can reach the server; only then is a Claude Code login used.
     """
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[identified, logged, explained])
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[identified, logged, explained, admitted])
     app.on_response_prepare.append(stamp)
-    app.router.add_routes([endpoint.route for endpoint in endpoints(operations)])
+    app.on_response_prepare.append(tell_limits)
+    served = endpoints(operations)
+    app.router.add_routes([endpoint.route for endpoint in served])
+    app[ACCESS] = access_of(served)
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
     app[TALKS] = set()
 
@@ -81,6 +89,7 @@ async def create_runner() -> web.AppRunner:
     """
     settings = from_environ(os.environ)
     logs.configure(settings)
+    precautions.check(settings, database_path(settings.database, os.environ), where=None)
     return runner_of(create_app(settings))
 
 
@@ -104,11 +113,28 @@ async def services(
             url = (base_url or credentials.base_url or API) + "/v1/messages"
             session = await stack.enter_async_context(client_session(url=url, connections=settings.connections))
             upstream = claude(settings, session=session, credentials=credentials, url=url)
+        books = await stack.enter_async_context(opened(settings))
         drain = Drain()
+        layers = (
+            observed(began=books.began, ended=books.ended, cost=books.prices.cost), drained(drain),
+            budgeted(limiter=books.gate.limiter, ledger=books.ledger, prices=books.prices), metered, timed)
         yield Services(
-            generate=compose(upstream, observed(logs.log_generation), drained(drain), timed),
-            credentials=credentials, drain=drain, model=settings.model, origins=frozenset(settings.cors_origins),
+            generate=compose(upstream, *layers), credentials=credentials, gate=books.gate, database=books.database,
+            ledger=books.ledger, metrics=books.metrics, drain=drain, model=settings.model,
+            origins=frozenset(settings.cors_origins),
             total_timeout=settings.total_timeout, stall_timeout=settings.stall_timeout, debug=settings.debug)
+
+
+def opened(settings: Settings) -> AbstractAsyncContextManager[Books]:
+    """The books that are set. A worker makes no database: it would be one without keys."""
+    shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return open_books(
+        database_path(settings.database, os.environ), create=LIFELINE not in os.environ,
+        anonymous=Limits(requests_per_minute=settings.requests_per_minute, concurrency=settings.concurrency,
+                         tokens_per_minute=settings.tokens_per_minute),
+        allow_anonymous=settings.allow_anonymous, keep_prompts=settings.keep_prompts,
+        prices=parse_prices(settings.prices) if settings.prices else DEFAULT_PRICES,
+        shared_metrics=Path(shared) if shared else None)
 
 
 def claude(settings: Settings, *, session: aiohttp.ClientSession, credentials: Credentials, url: str) -> Generate:

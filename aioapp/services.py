@@ -3,21 +3,31 @@ import asyncio
 from dataclasses import dataclass
 
 from aioapp.auth import Credentials
+from aioapp.clients import Client
+from aioapp.errors import Forbidden
+from aioapp.gate import Gate
 from aioapp.generation import Call, Generate, Prompt
 from aioapp.layers import Drain
+from aioapp.metrics import Metrics
+from aioapp.store.database import Database
 from aioapp.upstream.models import fitted
+from aioapp.usage import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """`origins` are those whose pages may call.
 
-    In seconds: the two timeouts, `heartbeat`, after which a silent stream gets a comment, and `ping`, after which a
-    silent socket gets one.
+    In seconds: the two timeouts, `heartbeat`, after which a silent stream gets a comment, `ping`, after which a silent
+    socket gets one, and `introduction`, within which a caller on a socket shows its key.
     """
 
     generate: Generate
     credentials: Credentials
+    gate: Gate
+    database: Database
+    ledger: Ledger
+    metrics: Metrics
     drain: Drain
     model: str
     origins: frozenset[str]
@@ -25,13 +35,21 @@ class Services:
     stall_timeout: float
     heartbeat: float = 15.0
     ping: float = 30.0
+    introduction: float = 10.0
     debug: bool = False
 
-    def call(self, prompt: Prompt, *, live: bool, client: str, request_id: str) -> tuple[Call, tuple[str, ...]]:
-        """The call for `prompt`, fitted to its model, and a warning for each setting that was left out."""
+    def call(self, prompt: Prompt, *, live: bool, client: Client, admitted: int, request_id: str,
+             ) -> tuple[Call, tuple[str, ...]]:
+        """The call for `prompt`, fitted to its model, and a warning for each setting that was left out.
+
+        Raises `Forbidden` where the client may not use the model.
+        """
         fit, warnings = fitted(prompt, model=prompt.model or self.model)
+        if not client.may_use(fit.model or ""):
+            raise Forbidden(f"Your key may not use the model {fit.model}. It may use: {', '.join(client.models)}.")
         deadline = asyncio.get_running_loop().time() + self.total_timeout
-        return Call(prompt=fit, deadline=deadline, live=live, client=client, request_id=request_id), warnings
+        return Call(prompt=fit, deadline=deadline, live=live, client=client, admitted=admitted,
+                    request_id=request_id), warnings
 
     def allows(self, origin: str) -> bool:
         return "*" in self.origins or origin.lower() in self.origins

@@ -2,6 +2,7 @@
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
@@ -12,6 +13,14 @@ from aioapp.app import create_app, runner_of
 from aioapp.auth import fixed
 from aioapp.settings import Settings
 from aioapp.web import SERVICES
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own for what servers keep, those in other processes included."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
 
 
 class Serve(Protocol):

@@ -9,23 +9,24 @@ import aioapp
 
 HOUSE = Path(aioapp.__file__).parent
 FLOORS = [
-    {"errors", "events", "settings"},
+    {"clients", "errors", "events", "settings"},
     {"generation"},
-    {"auth"},
-    {"upstream"},
-    {"layers"},
-    {"logs"},
+    {"auth", "store"},
+    {"keys", "limits", "upstream", "usage"},
+    {"gate", "layers", "logs", "metrics"},
+    {"books"},
     {"services"},
     {"web"},
     {"endpoints"},
+    {"precautions"},
     {"app"},
-    {"supervisor"},
+    {"commands", "supervisor"},
     {"__main__"},
     {"extend"},
 ]
 APART = {"simulator", "simulation"}
 KNOWS_WEB = {"web", "endpoints", "app", "__main__", *APART}
-KNOWS_SETTINGS = {"settings", "app", "__main__", "logs", "supervisor", "extend"}
+KNOWS_SETTINGS = {"settings", "app", "__main__", "logs", "precautions", "supervisor", "extend"}
 KNOWS_ENVIRONMENT = {"app", "__main__", "auth"}
 MODULES = sorted(HOUSE.rglob("*.py"))
 

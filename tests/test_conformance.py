@@ -20,20 +20,30 @@ from aioapp.settings import Settings
 from aioapp.web.endpoint import Endpoint
 from tests.conftest import Serve, start
 from tests.contract import contract, events
+from tests.keyed import database, make_key, shown
 
-UNDOCUMENTED = ("/docs", "/redoc", "/docs/assets/{name}", "/openapi.json")
+UNDOCUMENTED = (
+    ("GET", "/docs"), ("GET", "/redoc"), ("GET", "/docs/assets/{name}"), ("GET", "/openapi.json"), ("GET", "/admin"),
+    ("GET", "/admin/assets/{name}"), ("POST", "/admin/session"), ("POST", "/admin/session/end"))
 COMPANIONS = ("HEAD", "OPTIONS")
-POSTS = [endpoint for endpoint in endpoints() if endpoint.method == "POST"]
+ASKED = [endpoint for endpoint in endpoints() if endpoint.tag == "Claude"]
+POSTS = [endpoint for endpoint in ASKED if endpoint.method == "POST"]
 STREAMS = [endpoint for endpoint in POSTS if "text/event-stream" in endpoint.answers[200]]
-GETS = [endpoint for endpoint in endpoints() if endpoint.method == "GET"]
+GETS = [endpoint for endpoint in endpoints() if endpoint.method == "GET" and not endpoint.path.startswith("/admin")]
 HANDSHAKE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
              "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+REBOUND = {"Host": "rebound.example"}
+PROXIED = {"X-Forwarded-For": "203.0.113.9"}
 JSON = "application/json"
 Build = Callable[[], web.Application]
 
 
 def simulated(**settings: Any) -> web.Application:
     return create_app(Settings(simulate=True, simulate_pace=0.0, shutdown_timeout=0.2, **settings))
+
+
+def public() -> web.Application:
+    return simulated(allow_anonymous=True)
 
 
 def impatient() -> web.Application:
@@ -56,6 +66,18 @@ def faulty() -> web.Application:
     return create_app(Settings(), upstream=generate, credentials=fixed("sk-canary-key", "ANTHROPIC_API_KEY"))
 
 
+def keyed() -> web.Application:
+    make_key()
+    return simulated()
+
+
+def shut() -> web.Application:
+    """A server whose database is none."""
+    database().parent.mkdir()
+    database().write_text("This is no database.")
+    return simulated()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """How a POST gets an answer: from which server, and what is changed in a body that any would take."""
@@ -64,6 +86,7 @@ class Way:
     body: Mapping[str, Any] = field(default_factory=dict)
     raw: bytes | None = None
     content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def sent(self, endpoint: Endpoint) -> BytesIO:
         return BytesIO(json.dumps({**endpoint.example, **self.body}).encode() if self.raw is None else self.raw)
@@ -73,6 +96,8 @@ WAYS: list[tuple[int, Way]] = [
     (200, Way()),
     (200, Way(body={"model": "simulate-refusal", "temperature": 0.5})),
     (400, Way(body={"model": "claude-nonesuch-5-5"})),
+    (401, Way(build=keyed)),
+    (403, Way(headers={"Host": "rebound.example"})),
     (413, Way(raw=b" " * (2**20 + 1))),
     (415, Way(content_type="text/plain")),
     (422, Way(raw=b"{}")),
@@ -81,17 +106,43 @@ WAYS: list[tuple[int, Way]] = [
     (502, Way(body={"model": "simulate-500"})),
     (503, Way(body={"model": "simulate-529"})),
     (503, Way(build=unauthenticated)),
+    (503, Way(build=shut)),
     (504, Way(build=impatient, body={"model": "simulate-slow"})),
+]
+TERMS: list[tuple[int, dict[str, Any]]] = [
+    (200, {"requests_per_minute": 1, "tokens_per_minute": 50_000, "concurrency": 1}),
+    (400, {"tokens_per_minute": 1}),
+    (402, {"usd": 1e-9}),
+    (403, {"models": ("claude-haiku-*",)}),
 ]
 READS: list[tuple[str, int, Build, dict[str, str]]] = [
     ("/", 200, simulated, {}),
-    ("/", 400, simulated, {"Host": "a b"}),
+    ("/", 400, public, {"Host": "a b"}),
+    ("/", 403, simulated, REBOUND),
     ("/health", 200, simulated, {}),
+    ("/health", 403, simulated, REBOUND),
     ("/health", 503, unauthenticated, {}),
+    ("/health", 503, shut, {}),
     ("/health/live", 200, unauthenticated, {}),
+    ("/health/live", 403, simulated, REBOUND),
     ("/auth-status", 200, simulated, {}),
     ("/auth-status", 200, unauthenticated, {}),
+    ("/auth-status", 401, keyed, {}),
+    ("/auth-status", 403, simulated, REBOUND),
+    ("/auth-status", 503, shut, {}),
+    ("/api/usage", 200, simulated, {}),
+    ("/api/usage", 401, keyed, {}),
+    ("/api/usage", 403, simulated, REBOUND),
+    ("/api/usage", 503, shut, {}),
+    ("/metrics", 200, simulated, {}),
+    ("/metrics", 401, keyed, PROXIED),
+    ("/metrics", 403, simulated, PROXIED),
+    ("/metrics", 503, shut, PROXIED),
     ("/ws/generate", 101, simulated, HANDSHAKE),
+    ("/ws/generate", 101, keyed, HANDSHAKE),
+    ("/ws/generate", 401, keyed, {}),
+    ("/ws/generate", 401, keyed, {**HANDSHAKE, "X-API-Key": "aio_nonesuch"}),
+    ("/ws/generate", 503, shut, HANDSHAKE),
     ("/ws/generate", 403, exclusive, {**HANDSHAKE, "Origin": "https://theirs.example"}),
     ("/ws/generate", 426, simulated, {}),
 ]
@@ -101,7 +152,7 @@ def test_every_route_is_documented_or_known_not_to_be() -> None:
     routes = {(route.method, route.resource.canonical) for route in simulated().router.routes() if route.resource}
     documented = {(method.upper(), path) for path, method, _ in contract().operations()}
     assert {(method, path) for method, path in routes if method not in COMPANIONS} == {
-        *documented, *(("GET", path) for path in UNDOCUMENTED)}
+        *documented, *UNDOCUMENTED}
 
 
 @pytest.mark.parametrize(("status", "way"), WAYS, ids=[f"{status}-{n}" for n, (status, _) in enumerate(WAYS)])
@@ -110,12 +161,29 @@ async def test_every_post_gives_this_answer_as_it_is_documented(
     url = await start(way.build(), stack)
 
     async def ask(endpoint: Endpoint) -> None:
-        headers = {"Content-Type": way.content_type}
+        headers = {"Content-Type": way.content_type, **way.headers}
         async with http.post(url + endpoint.path, data=way.sent(endpoint), headers=headers) as response:
             assert response.status == status, await response.text()
             await contract().check_response(endpoint.path, response)
 
     await asyncio.gather(*map(ask, POSTS))
+
+
+@pytest.mark.parametrize(("status", "terms"), TERMS, ids=lambda value: str(value)[:20])
+async def test_every_post_answers_a_key_by_its_terms_as_it_is_documented(
+        http: aiohttp.ClientSession, stack: AsyncExitStack, status: int, terms: dict[str, Any]) -> None:
+    keys = {endpoint.name: shown(make_key(endpoint.name, **terms)) for endpoint in POSTS}
+    url = await start(simulated(), stack)
+
+    async def ask(endpoint: Endpoint, status: int) -> None:
+        url_of = url + endpoint.path
+        async with http.post(url_of, json=dict(endpoint.example), headers=keys[endpoint.name]) as response:
+            assert response.status == status, await response.text()
+            await contract().check_response(endpoint.path, response)
+
+    await asyncio.gather(*(ask(endpoint, status) for endpoint in POSTS))
+    if status == 200:
+        await asyncio.gather(*(ask(endpoint, 429) for endpoint in POSTS))
 
 
 @pytest.mark.parametrize(("path", "status", "build", "headers"), READS, ids=lambda value: str(value)[:20])
@@ -131,7 +199,7 @@ async def test_every_get_gives_this_answer_as_it_is_documented(
 def test_no_other_answer_is_documented() -> None:
     """Only our own fault on a GET is left out: nothing that a caller does brings one about."""
     for endpoint in POSTS:
-        assert contract().statuses(endpoint.path, "post") == {status for status, _ in WAYS}
+        assert contract().statuses(endpoint.path, "post") == {status for status, _ in (*WAYS, *TERMS)}
     for path in {path for path, *_ in READS}:
         assert contract().statuses(path, "get") == {500, *(status for read, status, *_ in READS if read == path)}
 

@@ -10,7 +10,7 @@ from tests.conftest import Serve
 
 OURS, THEIRS = "https://ours.example", "https://theirs.example"
 ALLOWED, CREDENTIALS = "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"
-EXPOSED = {"X-Request-ID", "X-Process-Time", "Retry-After"}
+EXPOSED = {"X-Request-ID", "X-Process-Time", "Retry-After", "RateLimit", "RateLimit-Policy"}
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type, x-request-id"}
 ANSWERS = [
     (200, "POST", "/api/generate", b'{"prompt": "Hi"}'),

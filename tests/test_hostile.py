@@ -80,7 +80,7 @@ async def test_a_body_over_one_mebibyte_is_too_large(
     body = b'{"prompt": "' + b"x" * 2**21 + b'"}'
     length = b"Transfer-Encoding: chunked\r\n" if chunked else b"Content-Length: %d\r\n" % len(body)
     sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
-    answer = await raw(url, b"POST /api/generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    answer = await raw(url, b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                             b"Content-Type: application/json\r\n" + length + b"\r\n" + sent)
     head, _, said = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 413 ")
@@ -134,12 +134,12 @@ async def test_a_sane_request_id_is_kept_and_any_other_replaced(
     b"GET / HTTP/1.1\r\nHost: ][\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: " + b"x" * 20_000 + b"\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nX-Bad: a\x00b\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello",
-    b"GET /%00%ff/../..//etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Bad: a\x00b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(5000)) + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello",
+    b"GET /%00%ff/../..//etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"nonsense\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n",
 ], ids=lambda line: repr(line[:30]))
@@ -147,14 +147,14 @@ async def test_absurd_requests_are_refused_without_a_word_in_the_log(
         serve: Serve, http: aiohttp.ClientSession, request_line: bytes, caplog: pytest.LogCaptureFixture) -> None:
     url = await serve()
     answer = await raw(url, request_line.replace(b"Host: ", b"Connection: close\r\nHost: "))
-    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.0 400"), answer[:100]
+    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 404", b"HTTP/1.0 400"), answer[:100]
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
     assert await still_answers(http, url)
 
 
 @pytest.mark.parametrize("path", [b"/health", b"/nonesuch"])
 async def test_an_expectation_that_nobody_knows_is_answered_too(serve: Serve, path: bytes) -> None:
-    answer = await raw(await serve(), b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nExpect: the unexpected\r\n"
+    answer = await raw(await serve(), b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nExpect: the unexpected\r\n"
                                       b"Connection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 " if path == b"/health" else b"HTTP/1.1 417 ")
     assert b"X-Request-ID: " in answer
@@ -163,7 +163,7 @@ async def test_an_expectation_that_nobody_knows_is_answered_too(serve: Serve, pa
 async def test_a_caller_who_asks_first_is_told_to_go_on(serve: Serve) -> None:
     where = httpx.URL(await serve())
     reader, writer = await asyncio.open_connection(where.host, where.port)
-    writer.write(b"POST /api/generate HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n"
+    writer.write(b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nConnection: close\r\n"
                  b"Content-Type: application/json\r\nContent-Length: 16\r\n\r\n")
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(b'{"prompt": "Hi"}')
@@ -173,7 +173,8 @@ async def test_a_caller_who_asks_first_is_told_to_go_on(serve: Serve) -> None:
 
 async def test_half_a_request_holds_nothing_up(serve: Serve, http: aiohttp.ClientSession) -> None:
     url = await serve()
-    for half in (b"POST /api/ge", b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    for half in (b"POST /api/ge", b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\n"
+                 b"Content-Type: application/json\r\n"
                                   b"Content-Length: 100\r\n\r\n{"):
         assert await raw(url, half, half=True) == b""
     assert await still_answers(http, url)
@@ -183,12 +184,12 @@ async def test_a_key_in_a_header_that_cannot_be_parsed_stays_out_of_the_log(
         serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     url = await serve()
-    await raw(url, b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-canary-\x00\r\n\r\n")
-    await raw(url, b"GET /?key=sk-canary-2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await raw(url, b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-canary-\x00\r\n\r\n")
+    await raw(url, b"GET /?key=sk-canary-2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert caplog.records and "sk-canary" not in caplog.text
 
 
 async def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
-    ask = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+    ask = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
     answer = await raw(await serve(), ask % (b"health", b"") + ask % (b"nonesuch", b"Connection: close\r\n"))
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404"]

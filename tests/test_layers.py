@@ -2,13 +2,20 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from aioapp import errors
+from aioapp.clients import NOBODY, Client, Limits
 from aioapp.events import Event, Usage
-from aioapp.generation import Batch, Call, Generate, Layer, Prompt, Turn, compose
-from aioapp.layers import Drain, Record, drained, observed, timed
+from aioapp.generation import Batch, Call, Generate, Layer, Prompt, Record, Turn, compose
+from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
+from aioapp.limits import Limiter, PrivateBoard
+from aioapp.store.database import Database
+from aioapp.usage import DEFAULT_PRICES, Ledger, most_tokens
+from tests.generations import Clock, ledger_at, with_budget
 
 START = Event("message_start", b'{"message": {"model": "m", "content": [], "usage": {"input_tokens": 3}}}')
 DELTA = Event("content_block_delta", b'{"index": 0, "delta": {"type": "text_delta", "text": "x"}}')
@@ -17,11 +24,24 @@ BATCHES: list[Batch] = [[START], [DELTA, DELTA], [END, Event("message_stop", b"{
 
 Make = Callable[[], Layer]
 LAYERS: dict[str, Make] = {
-    "observed": lambda: observed(lambda record: None),
+    "observed": lambda: watched([]),
     "drained": lambda: drained(Drain()),
+    "budgeted": lambda: budget(),
+    "metered": lambda: metered,
     "timed": lambda: timed,
-    "all": lambda: lambda inner: compose(inner, observed(lambda record: None), drained(Drain()), timed),
+    "all": lambda: lambda inner: compose(inner, watched([]), drained(Drain()), budget(), metered, timed),
 }
+
+
+def watched(records: list[Record]) -> Layer:
+    """As `app` has it, with the layer that counts what `observed` tells."""
+    layer = observed(began=lambda call: None, ended=records.append, cost=DEFAULT_PRICES.cost)
+    return lambda inner: layer(metered(inner))
+
+
+def budget(limiter: Limiter | None = None) -> Layer:
+    ledger = Ledger(Database(Path("/nonexistent/aioapp.db"), create=False))
+    return budgeted(limiter=limiter or Limiter(PrivateBoard), ledger=ledger, prices=DEFAULT_PRICES)
 
 
 class Source:
@@ -43,9 +63,10 @@ class Source:
             self.closed = True
 
 
-def call(seconds: float = 30.0) -> Call:
+def call(seconds: float = 30.0, *, client: Client = NOBODY, admitted: int = 0) -> Call:
     prompt = Prompt(messages=(Turn("user", "Hi"),), max_tokens=5, model="m")
-    return Call(prompt=prompt, deadline=asyncio.get_running_loop().time() + seconds)
+    deadline = asyncio.get_running_loop().time() + seconds
+    return Call(prompt=prompt, deadline=deadline, client=client, admitted=admitted)
 
 
 async def all_of(generate: Generate, asked: Call) -> list[Batch]:
@@ -177,10 +198,11 @@ async def test_drained_stops_a_call_that_outlasts_the_wait_and_says_why() -> Non
 
 async def test_observed_records_a_call_that_completed() -> None:
     records: list[Record] = []
-    await all_of(observed(records.append)(Source().generate), call())
+    await all_of(watched(records)(Source().generate), call())
     [record] = records
     assert (record.outcome, record.error, record.model, record.stop_reason) == ("completed", None, "m", "end_turn")
     assert record.usage == Usage(input_tokens=3, output_tokens=4)
+    assert record.nanodollars == DEFAULT_PRICES.cost("m", record.usage) > 0
     assert record.first is not None and 0 <= record.first <= record.duration
 
 
@@ -189,7 +211,7 @@ async def test_observed_records_a_call_that_completed() -> None:
 async def test_observed_records_a_call_that_failed_by_the_name_of_its_error(error: Exception, named: str) -> None:
     records: list[Record] = []
     with pytest.raises(type(error)):
-        await all_of(observed(records.append)(Source(error=error).generate), call())
+        await all_of(watched(records)(Source(error=error).generate), call())
     assert [(record.outcome, record.error) for record in records] == [("failed", named)]
 
 
@@ -199,13 +221,157 @@ async def test_observed_lets_no_nonsense_of_claudes_hide_how_a_call_ended() -> N
 
     records: list[Record] = []
     with pytest.raises(errors.UpstreamFailed):
-        await all_of(observed(records.append)(nonsense), call())
+        await all_of(watched(records)(nonsense), call())
     assert [(record.outcome, record.usage) for record in records] == [("failed", Usage())]
 
 
 async def test_observed_records_a_call_that_was_left_with_what_it_had_used() -> None:
     records: list[Record] = []
-    generation = observed(records.append)(Source().generate)(call())
+    generation = watched(records)(Source().generate)(call())
     await anext(generation)
     await generation.aclose()
     assert [(record.outcome, record.usage.input_tokens) for record in records] == [("cancelled", 3)]
+
+
+async def test_observed_hands_its_record_to_the_edge_too() -> None:
+    records: list[Record] = []
+    asked = call()
+    await all_of(watched(records)(Source().generate), asked)
+    assert asked.meter.record is records[0]
+
+
+async def test_metered_counts_what_claude_is_waited_for_but_not_what_its_caller_takes() -> None:
+    async def slow(call: Call) -> AsyncGenerator[Batch, None]:
+        await asyncio.sleep(0.02)
+        yield [START]
+
+    asked = call()
+    async with aclosing(metered(slow)(asked)) as batches:
+        await anext(batches)
+        await asyncio.sleep(0.1)
+        assert await anext(batches, None) is None
+    assert 0.02 <= asked.meter.waited < 0.1
+
+
+@pytest.mark.parametrize("kind", ["left", "stopped", "late"])
+async def test_metered_guesses_what_a_call_took_that_was_stopped_before_claude_counted(kind: str) -> None:
+    asked = call(seconds=0.02 if kind == "late" else 30.0)
+
+    async def silent(call: Call) -> AsyncGenerator[Batch, None]:
+        yield []
+        await asyncio.Event().wait()
+
+    generation = metered(timed(silent))(asked)
+    await anext(generation)
+    if kind == "left":
+        await generation.aclose()
+    else:
+        waiting = asyncio.create_task(anext(generation))
+        await asyncio.sleep(0)
+        if kind == "stopped":
+            waiting.cancel()
+        with pytest.raises((asyncio.CancelledError, errors.UpstreamTimeout)):
+            await waiting
+    assert asked.meter.usage == Usage(input_tokens=1)
+
+
+async def test_metered_guesses_text_that_came_after_the_last_count_up_to_what_was_asked_for() -> None:
+    def delta(text: str) -> Event:
+        said = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}' % text
+        return Event("content_block_delta", said.encode())
+
+    async def cut(call: Call) -> AsyncGenerator[Batch, None]:
+        yield [START]
+        yield [delta("x" * 7)]
+        if long:
+            yield [delta("x" * 1000)]
+        raise errors.UpstreamFailed("cut")
+
+    for long, guessed in ((False, 3), (True, 5)):
+        asked = call()
+        with pytest.raises(errors.UpstreamFailed):
+            await all_of(metered(cut), asked)
+        assert asked.meter.usage == Usage(input_tokens=3, output_tokens=guessed)
+
+
+async def test_metered_counts_nothing_for_a_call_that_claude_refused() -> None:
+    async def refused(call: Call) -> AsyncGenerator[Batch, None]:
+        raise errors.Overloaded()
+        yield []
+
+    asked = call()
+    with pytest.raises(errors.Overloaded):
+        await all_of(metered(refused), asked)
+    assert asked.meter.usage == Usage()
+
+
+LIMITED = Client(name="web", known=True, limits=Limits(requests_per_minute=9, tokens_per_minute=500, concurrency=1))
+
+
+@pytest.mark.parametrize("ending", ["completed", "failed", "left", "cancelled"])
+async def test_budgeted_settles_to_what_was_used_however_a_call_ends(ending: str) -> None:
+    limiter = Limiter(PrivateBoard)
+    source = Source(error=errors.Overloaded() if ending == "failed" else None, waits=ending == "cancelled")
+    generation = budget(limiter)(metered(source.generate))(call(client=LIMITED))
+    await anext(generation)
+    during = limiter.standing(LIMITED)
+    assert (during.slots, during.tokens) == (0, 500 - 5 - len("Hi") - during_overhead())
+    if ending == "left":
+        await generation.aclose()
+    else:
+        rest = asyncio.create_task(drive(generation))
+        await asyncio.sleep(0)
+        if ending == "cancelled":
+            rest.cancel()
+        await asyncio.wait({rest})
+        assert (rest.cancelled(), rest.done()) == (ending == "cancelled", True)
+        assert rest.cancelled() or isinstance(rest.exception(), errors.Overloaded) == (ending == "failed")
+    after, used = limiter.standing(LIMITED), 3 if ending == "left" else 7
+    assert (after.slots, after.tokens) == (1, 500 - used)
+
+
+def during_overhead() -> int:
+    """Tokens that are reserved beyond the text: there are a few around each turn, and around all."""
+    empty = Prompt(messages=(Turn("user", ""),), max_tokens=0, model="m")
+    return sum(most_tokens(empty))
+
+
+async def drive(generation: AsyncGenerator[Batch, None]) -> None:
+    async for _ in generation:
+        pass
+
+
+async def test_budgeted_gives_the_request_back_that_a_limit_refuses() -> None:
+    limiter, source = Limiter(PrivateBoard), Source()
+    layer = budget(limiter)
+    running = layer(source.generate)(call(client=LIMITED, admitted=limiter.admit(LIMITED)))
+    await anext(running)
+    with pytest.raises(errors.LimitReached) as refused:
+        await all_of(layer(source.generate), call(client=LIMITED, admitted=limiter.admit(LIMITED)))
+    assert (refused.value.refused, source.calls) == ("concurrency", 1)
+    assert limiter.standing(LIMITED).requests == 8
+    await running.aclose()
+
+
+async def test_budgeted_takes_no_slot_and_no_request_for_what_a_budget_refuses(tmp_path: Path) -> None:
+    limiter, source, clock = Limiter(PrivateBoard), Source(), Clock()
+    client = replace(with_budget(1), limits=LIMITED.limits)
+    async with ledger_at(tmp_path / "db", clock=clock) as (ledger, _):
+        layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
+        with pytest.raises(errors.BudgetSpent, match="2026-11-24"):
+            await all_of(layer(source.generate), call(client=client, admitted=limiter.admit(client)))
+    standing = limiter.standing(client)
+    assert (source.calls, standing.requests, standing.slots, standing.tokens) == (0, 9, 1, 500)
+
+
+async def test_budgeted_lets_go_of_the_money_that_it_held_when_a_limit_refuses(tmp_path: Path) -> None:
+    limiter, source = Limiter(PrivateBoard), Source()
+    client = replace(with_budget(10**9), limits=LIMITED.limits)
+    async with ledger_at(tmp_path / "db", clock=Clock()) as (ledger, _):
+        layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
+        running = layer(source.generate)(call(client=client))
+        await anext(running)
+        for _ in range(1000):
+            with pytest.raises(errors.LimitReached):
+                await all_of(layer(source.generate), call(client=client))
+        await running.aclose()

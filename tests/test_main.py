@@ -30,7 +30,7 @@ async def status_of(http: aiohttp.ClientSession, url: str, path: str = "/health"
 @pytest.mark.parametrize("number", ENDS)
 async def test_it_prints_one_line_once_it_answers_and_a_signal_ends_it_in_order(
         http: aiohttp.ClientSession, number: signal.Signals) -> None:
-    async with serving("--simulate", "--no-access-log") as server:
+    async with serving("--simulate", "--no-access-log", "--cors-origin", "https://app.example") as server:
         assert await status_of(http, server.url) == 200
         assert await server.end(number) == 0
     assert server.out.count("\n") == 1
@@ -146,7 +146,7 @@ async def test_as_many_files_may_be_open_as_the_system_allows(few_files: int) ->
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"])
 async def test_the_printed_address_is_one_that_answers(http: aiohttp.ClientSession, host: str) -> None:
-    async with serving("--simulate", "--host", host) as server:
+    async with serving("--simulate", "--host", host, "--allow-anonymous") as server:
         assert await status_of(http, server.url) == 200
         assert "0.0.0.0" not in server.url and "[::]" not in server.url
 

@@ -58,20 +58,22 @@ async def test_the_document_is_valid_openapi_3_1(serve: Serve, http: aiohttp.Cli
 ])
 async def test_the_server_is_where_the_caller_reached_it(
         serve: Serve, http: aiohttp.ClientSession, headers: dict[str, str], server: str) -> None:
-    url = await serve()
+    url = await serve(allow_anonymous=True)
     async with http.get(f"{url}/openapi.json", headers=headers) as response:
         assert (await response.json())["servers"] == [{"url": server.format(port=url.rpartition(":")[2])}]
 
 
 @pytest.mark.parametrize("host", ["a b", "a\"b", "x:99999", "x/y", ":80", "[::1", "a@b"])
 async def test_a_host_that_is_none_is_refused(serve: Serve, http: aiohttp.ClientSession, host: str) -> None:
-    async with http.get(f"{await serve()}/openapi.json", headers={"Host": host}) as response:
+    url = await serve(allow_anonymous=True)
+    async with http.get(f"{url}/openapi.json", headers={"Host": host}) as response:
         assert (response.status, (await response.json())["detail"]) == (400, "The Host header names no host.")
 
 
 def test_every_operation_has_an_id_of_its_own_that_stays() -> None:
     assert Counter(operation["operationId"] for *_, operation in contract().operations()) == Counter([
-        "generate", "generateStream", "chat", "chatStream", "websocket", "root", "health", "healthLive", "authStatus"])
+        "generate", "generateStream", "chat", "chatStream", "websocket", "root", "health", "healthLive", "authStatus",
+        "usage", "metrics", "listKeys", "createKey", "showKey", "revokeKey", "rotateKey", "allUsage", "latestRequests"])
 
 
 def test_the_document_is_the_same_every_time() -> None:
@@ -81,8 +83,8 @@ def test_the_document_is_the_same_every_time() -> None:
 def test_every_body_and_every_good_json_answer_has_an_example() -> None:
     told = [content for *_, operation in contract().operations() for content in (
         *operation.get("requestBody", {}).get("content", {}).values(),
-        *operation["responses"].get("200", {}).get("content", {}).values())]
-    assert len(told) == 4 + 8
+        *operation["responses"].get("200", operation["responses"].get("201", {})).get("content", {}).values())]
+    assert len(told) == 6 + 17
     assert all("example" in content for content in told)
 
 
@@ -115,7 +117,7 @@ def test_every_operation_names_its_headers_and_our_own_fault() -> None:
 def test_every_error_that_shares_a_status_is_named() -> None:
     told = contract().document["paths"]["/api/generate"]["post"]["responses"]["503"]
     assert set(told["content"]["application/json"]["examples"]) == {
-        "NotInitialized", "CredentialsRefused", "Overloaded", "ShuttingDown", "Unavailable"}
+        "NotInitialized", "CredentialsRefused", "Overloaded", "ShuttingDown", "StoreUnavailable", "Unavailable"}
     assert "Retry-After" in told["headers"]
 
 

@@ -23,11 +23,16 @@ import pytest
 from aiohttp import web
 
 from aioapp import auth, errors
+from aioapp.clients import NANO
+from aioapp.events import Usage
+from aioapp.generation import BYTES_A_TOKEN
 from aioapp.settings import SettingError, Settings, flag_of, from_command_line, variable_of
 from aioapp.simulation.reserved import REFUSED, TROUBLED
 from aioapp.simulator import create_simulator
+from aioapp.usage import DEFAULT_PRICES, parse_prices
 from tests.browser import find_chromium, open_browser
 from tests.conftest import Serve, start
+from tests.keyed import make_key
 from tests.test_architecture import APART, FLOORS
 from tests.upstreams import BLOCK, END, START, Connection, delta, upstream
 
@@ -208,6 +213,62 @@ def test_every_extra_that_the_readme_names_can_be_installed() -> None:
     assert set(re.findall(r"'\.\[(\w+)\]'", README)) <= set(setup["options.extras_require"])
 
 
+# Keys.
+
+async def test_five_commands_lead_from_nothing_to_a_limited_key(tmp_path: Path) -> None:
+    """The first of them is the one that makes the virtual environment which this runs in."""
+    [block] = blocks("sh", where=lambda block: "keys create you" in block.code)
+    install, admin, web, serving, call = block.code.strip().splitlines()
+    assert "pip install" in install and serving.startswith("ANTHROPIC_API_KEY=… .venv/bin/aioapp ")
+    keys = [await aioapp(line) for line in (admin, web)]
+    assert all(re.fullmatch(r"aio_[0-9a-f]{16}_[\w-]{43}", key) for key in keys)
+    flags = shlex.split(serving.partition(" .venv/bin/aioapp ")[2])
+    async with running(sys.executable, "-m", "aioapp", *flags, "--port", "0", "--simulate") as url:
+        arguments = shlex.split(call.replace(ADDRESS, url.removeprefix("http://")).replace("aio_…", keys[1]))[1:]
+        head = tmp_path / "head"
+        assert await curl([*arguments, "-D", str(head)], tmp_path / "body") == 200
+        assert '"requests";q=60;w=60, "tokens";q=100000;w=60' in head.read_text()
+        assert await curl([url + "/admin", "-H", f"X-API-Key: {keys[0]}"], tmp_path / "page") == 200
+        assert await curl([url + "/auth-status"], tmp_path / "body") == 401
+
+
+async def test_every_other_line_about_keys_does_what_it_says() -> None:
+    [block] = blocks("sh", where=lambda block: "keys rotate" in block.code)
+    create, listing, show, rotate, revoke = block.code.strip().splitlines()
+    first = await aioapp(create)
+    assert "ci" in await aioapp(listing) and "claude-haiku-*" in await aioapp(show)
+    assert (await aioapp(rotate)).startswith("aio_") and first.startswith("aio_")
+    await aioapp(revoke)
+    assert "revoked" in await aioapp(listing)
+
+
+async def aioapp(line: str) -> str:
+    """What a line of the README prints on standard output."""
+    program, *arguments = shlex.split(line)
+    assert program == ".venv/bin/aioapp"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aioapp", *arguments, stdout=PIPE, stderr=PIPE, env=environment())
+    async with asyncio.timeout(PATIENCE):
+        said, complaint = await process.communicate()
+    assert process.returncode == 0, complaint.decode()
+    return said.decode().strip()
+
+
+def test_the_prices_are_such_as_the_server_takes() -> None:
+    [block] = blocks("json", where=lambda block: "cache_write" in block.code)
+    prices = parse_prices(block.code)
+    assert prices.cost("claude-sonnet-5-5", Usage(input_tokens=1)) == 2000
+    assert prices.cost("my-gateway-7", Usage(output_tokens=1)) == 0
+
+
+def test_prices_and_bounds_that_are_told_are_those_of_the_code() -> None:
+    assert "charged 15 / 75" in README
+    assert DEFAULT_PRICES.cost("nonesuch", Usage(output_tokens=1_000_000)) == 75 * NANO
+    for model, written in re.findall(r"`(claude-[a-z]+-5-\d)`\s+(?:from )?[\d.]+ / ([\d.]+)", README):
+        assert DEFAULT_PRICES.cost(model, Usage(output_tokens=1_000_000)) == float(written) * NANO
+    assert f"{BYTES_A_TOKEN} bytes a token" in README
+
+
 # Settings.
 
 def shown(default: object) -> str:
@@ -330,7 +391,8 @@ def test_every_endpoint_is_called_by_a_curl_line() -> None:
     called = {re.sub(r"^http://[^/]+", "", word) for block in blocks("bash") for line in curls(block) for word in line
               if word.startswith("http://")}
     assert called == {"/", "/health", "/health/live", "/auth-status", "/api/generate", "/api/chat", "/api/stream",
-                      "/api/chat/stream", "/ws/generate", "/docs", "/redoc", "/openapi.json"}
+                      "/api/chat/stream", "/ws/generate", "/docs", "/redoc", "/openapi.json",
+                      "/api/usage", "/metrics", "/admin/keys", "/admin/usage?by=day", "/admin/requests"}
 
 
 async def test_a_stream_of_text_is_what_the_readme_shows(serve: Serve, tmp_path: Path) -> None:
@@ -487,25 +549,6 @@ async def test_the_added_middleware_tells_the_time_on_answers_streams_sockets_an
     assert all(re.fullmatch(r"app;dur=\d+\.\d{3}", headers["Server-Timing"]) for headers in seen)
 
 
-async def test_the_guard_lets_in_who_knows_the_token_and_preflights_and_health_checks(
-        http: aiohttp.ClientSession, tmp_path: Path) -> None:
-    async def status(method: str, path: str, **headers: str) -> tuple[int, str]:
-        async with http.request(method, url + path, json={"prompt": "Hi"}, headers=headers) as response:
-            return response.status, await response.text()
-
-    async with own(tmp_path / "guarded.py", CALLER_TOKEN="sesame") as url:
-        refused = [await status("POST", "/api/generate"),
-                   await status("POST", "/api/stream", Authorization="Bearer sesam"),
-                   await status("GET", "/ws/generate"), await status("GET", "/docs")]
-        allowed = [await status("POST", "/api/generate", Authorization="Bearer sesame"), await status("GET", "/health"),
-                   await status("OPTIONS", "/api/generate", Origin="http://a.example", **{
-                       "Access-Control-Request-Method": "POST",
-                       "Access-Control-Request-Headers": "authorization,content-type"})]
-    assert [number for number, _ in refused] == [401] * 4
-    assert all(json.loads(text)["error"] == "Unauthorized" for _, text in refused)
-    assert [number for number, _ in allowed] == [200] * 3
-
-
 # Run it for others.
 
 @pytest.fixture
@@ -572,8 +615,10 @@ async def test_nginx_passes_on_streams_as_they_come_sockets_and_where_the_caller
 
     async with AsyncExitStack() as stack:
         claude = await stack.enter_async_context(upstream(waits))
+        key = make_key()
         url = await stack.enter_async_context(behind_nginx(tmp_path, await serve(claude.url), certificate))
         http = await stack.enter_async_context(aiohttp.ClientSession(
+            headers={"X-API-Key": key},
             connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=certificate[0])),
             timeout=aiohttp.ClientTimeout(total=PATIENCE)))
         async with http.post(f"{url}/api/stream", json={"prompt": "Hi"}) as response:
@@ -588,6 +633,8 @@ async def test_nginx_passes_on_streams_as_they_come_sockets_and_where_the_caller
         async with http.post(f"{url}/api/generate", data=BytesIO(b" " * 1_200_000),
                              headers={"Content-Type": "application/json"}) as response:
             assert (response.status, (await response.json())["success"]) == (413, False)
+        async with http.get(f"{url}/metrics") as response:
+            assert response.status == 403  # nginx is on this machine, its callers are not
     assert places["generate"] == f"{url}/api/generate"
     assert places["websocket"] == f"{url}/ws/generate".replace("https", "wss")
 

@@ -1,5 +1,6 @@
 """Every setting: its flag, its variable, its bounds and its help, none of which a new one can miss."""
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,18 @@ GOOD: dict[str, tuple[str, object]] = {
     "workers": ("256", 256),
     "reload": ("yes", True),
     "log_level": ("DEBUG", "debug"),
+    "log_format": ("JSON", "json"),
     "access_log": ("off", False),
     "cors_origins": ("https://A.example, http://b.example:81", ("https://a.example", "http://b.example:81")),
     "cors_credentials": ("0", False),
     "model": (" claude-opus-4-7 ", "claude-opus-4-7"),
+    "database": ("/var/lib/aioapp/aioapp.db", "/var/lib/aioapp/aioapp.db"),
+    "allow_anonymous": ("on", True),
+    "requests_per_minute": ("60", 60),
+    "tokens_per_minute": ("100000", 100_000),
+    "concurrency": ("1", 1),
+    "prices": (__file__, Path(__file__).read_text()),
+    "keep_prompts": ("yes", True),
     "simulate": ("1", True),
     "simulate_pace": ("0", 0.0),
     "shutdown_timeout": ("0.5", 0.5),
@@ -37,9 +46,16 @@ BAD: dict[str, list[str]] = {
     "workers": ["0", "257", "two"],
     "reload": ["maybe", "2"],
     "log_level": ["loud", "10"],
+    "log_format": ["xml"],
     "access_log": ["nope"],
     "cors_origins": ["example.com", "https://example.com/", "https://example.com/path", "*.example.com", ","],
     "cors_credentials": ["maybe"],
+    "allow_anonymous": ["maybe"],
+    "requests_per_minute": ["0", "-1", "many", "1.5"],
+    "tokens_per_minute": ["0"],
+    "concurrency": ["0"],
+    "prices": ["/nonexistent/prices.json", "/"],
+    "keep_prompts": ["maybe"],
     "simulate": ["maybe"],
     "simulate_pace": ["-1", "nan", "inf", "fast"],
     "shutdown_timeout": ["0", "-1", "nan", "inf", "soon"],
@@ -52,7 +68,7 @@ BAD: dict[str, list[str]] = {
     "base_url": ["example.com", "ftp://example.com", "http://", "http://:80", "http://[::1", "http://a:99999",
                  "http://a:port", "http://a b", "http://a\nb", "http://a?b=c", "http://a/#b", "http://user:pass@a"],
 }
-ANYTHING = {"host", "model"}
+ANYTHING = {"database", "host", "model"}
 """They take any text that is not blank."""
 
 

@@ -203,9 +203,10 @@ async def test_callers_who_never_read_do_not_hold_up_the_end() -> None:
     assert "Traceback" not in server.err
 
 
-STREAM = (b"POST /api/stream HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
+STREAM = (b"POST /api/stream HTTP/1.1\r\nHost: localhost\r\n"
+          b"Content-Type: application/json\r\nContent-Length: 15\r\n\r\n"
           b'{"prompt":"Hi"}')
-UPGRADE = (b"GET /ws/generate HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+UPGRADE = (b"GET /ws/generate HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 FRAME = b"\x81\x9e\0\0\0\0" + b'{"prompt":"Hi", "stream":true}'
 """A text frame, masked with zeros."""

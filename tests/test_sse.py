@@ -231,7 +231,7 @@ async def test_a_reader_that_stops_reading_slows_claude_down_and_is_hung_up_on(
         reader, writer = await asyncio.open_connection(url.host, url.port)
         stack.callback(writer.close)
         body = json.dumps(ASK).encode()
-        writer.write(b"POST /api/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(b"POST /api/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                      b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         async with asyncio.timeout(10):
             await reader.readline()
@@ -247,7 +247,7 @@ async def test_an_http_1_0_proxy_gets_a_stream_that_ends_with_the_connection(ser
         url = httpx.URL(await serve(claude.url))
         reader, writer = await asyncio.open_connection(url.host, url.port)
         body = json.dumps(ASK).encode()
-        writer.write(b"POST /api/stream HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(b"POST /api/stream HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                      b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         answer = await reader.read()
         writer.close()

@@ -197,7 +197,7 @@ async def test_an_unknown_type_is_told_the_known_ones(serve: Serve, http: aiohtt
     async with http.ws_connect(f"{await serve()}/ws/generate") as socket:
         await socket.send_json({"type": "nonesuch", "id": "n"})
         answer = await socket.receive_json()
-    assert answer["detail"] == "There is no type 'nonesuch'. Known: generate, chat, cancel."
+    assert answer["detail"] == "There is no type 'nonesuch'. Known: generate, chat, cancel, auth."
 
 
 @pytest.mark.parametrize(("size", "code"), [(2**20, None), (2**20 + 1, 1009), (2**21, 1009)])
@@ -281,7 +281,7 @@ async def test_a_reader_that_stops_reading_slows_claude_down_and_is_hung_up_on(
     assert flood.sent < 30_000_000
 
 
-HANDSHAKE = (b"GET /ws/generate HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+HANDSHAKE = (b"GET /ws/generate HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
              b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 
 

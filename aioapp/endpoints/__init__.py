@@ -6,8 +6,11 @@ WebSocket.
 from collections.abc import Sequence
 
 from aioapp.endpoints import auth_status, docs, health, root
+from aioapp.endpoints.admin import ADMIN
 from aioapp.endpoints.chat import CHAT
 from aioapp.endpoints.generate import GENERATE
+from aioapp.endpoints.metrics import METRICS
+from aioapp.endpoints.usage import USAGE
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.operation import Operation, rest
 from aioapp.web.sse import stream
@@ -20,5 +23,5 @@ def endpoints(operations: Sequence[Operation] = OPERATIONS) -> tuple[Endpoint, .
     """Everything that a server of `operations` serves, in the order in which it is documented."""
     forms = [form(operation) for operation in operations for form in (rest, stream)]
     served = (*forms, websocket(operations, path="/ws/generate"),
-              root.ROOT, health.HEALTH, health.LIVE, auth_status.AUTH_STATUS)
+              root.ROOT, health.HEALTH, health.LIVE, auth_status.AUTH_STATUS, USAGE, METRICS, *ADMIN)
     return (*served, *docs.pages(served, operations))

@@ -44,7 +44,8 @@ async def auth_status(request: web.Request) -> web.Response:
 
 
 AUTH_STATUS = Endpoint(
-    name="authStatus", path="/auth-status", handler=auth_status, summary="State of the credentials for Claude",
+    name="authStatus", path="/auth-status", handler=auth_status, access="known",
+    summary="State of the credentials for Claude",
     answers={200: {"application/json": AuthStatusAnswer}},
     sample={
         "success": True,

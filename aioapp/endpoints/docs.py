@@ -1,6 +1,6 @@
 """Swagger UI, ReDoc and the document that they show. All of it comes from this server and works without internet."""
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ POLICY = (
 def pages(served: Sequence[Endpoint], operations: Sequence[Operation]) -> tuple[Endpoint, ...]:
     """The pages that document `served`, and what they need."""
     return (
-        Endpoint(name="docs", path="/docs", handler=page("swagger.html"), summary="Swagger UI", documented=False),
-        Endpoint(name="redoc", path="/redoc", handler=page("redoc.html"), summary="ReDoc", documented=False),
-        Endpoint(name="docsAsset", path="/docs/assets/{name}", handler=asset, summary="Parts of the pages",
-                 documented=False),
-        Endpoint(name="openapi", path="/openapi.json", handler=openapi(served, operations), summary="OpenAPI document",
-                 documented=False),
+        part(name="docs", path="/docs", handler=page("swagger.html"), summary="Swagger UI"),
+        part(name="redoc", path="/redoc", handler=page("redoc.html"), summary="ReDoc"),
+        part(name="docsAsset", path="/docs/assets/{name}", handler=asset, summary="Parts of the pages"),
+        part(name="openapi", path="/openapi.json", handler=openapi(served, operations), summary="OpenAPI document"),
     )
+
+
+part = partial(Endpoint, access="open", documented=False)
 
 
 def page(name: str) -> Handler:

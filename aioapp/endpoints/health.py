@@ -25,11 +25,12 @@ class LiveAnswer(Schema):
 async def health(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     status = services.credentials.status()
-    healthy = status.is_usable and not services.drain.begun
+    ready = status.is_usable and not services.drain.begun
+    healthy = ready and services.gate.ready and services.ledger.ready
     return json_response({
         "status": "healthy" if healthy else "unhealthy",
-        "claude_client": "initialized" if healthy else "not initialized",
-        "auth_type": status.kind if healthy else None,
+        "claude_client": "initialized" if ready else "not initialized",
+        "auth_type": status.kind if ready else None,
         "model": services.model,
         "timestamp": wire.now(),
     }, status=200 if healthy else 503)
@@ -40,13 +41,13 @@ async def live(request: web.Request) -> web.Response:
 
 
 HEALTH = Endpoint(
-    name="health", path="/health", handler=health, summary="Whether generations can be served",
-    description="503 without credentials, and while the server shuts down.",
+    name="health", path="/health", handler=health, access="open", summary="Whether generations can be served",
+    description="503 without credentials, without its database, and while the server shuts down.",
     answers={200: {"application/json": HealthAnswer}, 503: {"application/json": HealthAnswer}},
     sample={"status": "healthy", "claude_client": "initialized", "auth_type": "api_key", "model": SAMPLE["model"],
             "timestamp": SAMPLE["timestamp"]})
 
 LIVE = Endpoint(
-    name="healthLive", path="/health/live", handler=live, summary="Whether the process runs",
+    name="healthLive", path="/health/live", handler=live, access="open", summary="Whether the process runs",
     answers={200: {"application/json": LiveAnswer}},
     sample={"status": "alive", "timestamp": SAMPLE["timestamp"]})

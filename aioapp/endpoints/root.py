@@ -43,6 +43,6 @@ async def root(request: web.Request) -> web.Response:
 
 
 ROOT = Endpoint(
-    name="root", path="/", handler=root, summary="What is where",
+    name="root", path="/", handler=root, access="open", summary="What is where",
     answers={200: {"application/json": RootAnswer}}, sample=described(URL("http://127.0.0.1:8000")),
     errors=(BadRequest,))

@@ -3,8 +3,10 @@
 A layer opens what it wraps with `async with aclosing(inner(call)) as batches`, so that closing the outermost closes
 them all, down to the connection. It never holds a timeout or a task group across a `yield` (PEP 789).
 """
+from aioapp.layers.budgeted import budgeted
 from aioapp.layers.drained import Drain, drained
-from aioapp.layers.observed import Outcome, Record, observed
+from aioapp.layers.metered import metered
+from aioapp.layers.observed import observed
 from aioapp.layers.timed import timed
 
-__all__ = ["Drain", "Outcome", "Record", "drained", "observed", "timed"]
+__all__ = ["Drain", "budgeted", "drained", "metered", "observed", "timed"]

@@ -6,11 +6,27 @@ from typing import Any, Literal
 from aiohttp import HttpVersion11, web
 from marshmallow import Schema
 
-from aioapp.errors import AppError, BadRequest, UnsupportedMediaType
+from aioapp.errors import (
+    AppError, BadRequest, Forbidden, LimitReached, StoreUnavailable, Unauthorized, UnsupportedMediaType,
+)
 from aioapp.web import wire
-from aioapp.web.schemas import decoded
+from aioapp.web.schemas import decoded, loaded
 
 JSON = {"Content-Type": "application/json"}
+
+Access = Literal["open", "known", "caller", "socket", "admin", "machine", "itself"]
+"""Whom an endpoint is for: anybody · who shows a key, if there are any · the same, counted as one request · the same,
+who may show it in the first frame · admin keys · programs of this machine and admin keys · whom its handler lets in."""
+
+ADMISSION_ERRORS: Mapping[Access, tuple[type[AppError], ...]] = {
+    "open": (Forbidden,),
+    "known": (Unauthorized, Forbidden, StoreUnavailable),
+    "caller": (Unauthorized, Forbidden, LimitReached, StoreUnavailable),
+    "socket": (Unauthorized, Forbidden, StoreUnavailable),
+    "admin": (Unauthorized, Forbidden, StoreUnavailable),
+    "machine": (Unauthorized, Forbidden, StoreUnavailable),
+    "itself": (Unauthorized, Forbidden, StoreUnavailable),
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Content = Mapping[str, type[Schema] | Mapping[str, Any]]
@@ -19,15 +35,17 @@ Content = Mapping[str, type[Schema] | Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """`name` is the operation's id, `answers` what it sends by status, `sample` an example of that."""
+    """`name` is the operation's id, `answers` what it sends by status, `sample` an example of the first of them."""
 
     name: str
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "DELETE"] = "GET"
     path: str
     handler: Handler
     summary: str
     description: str = ""
     tag: str = "Server"
+    access: Access = "caller"
+    query: type[Schema] | None = None
     body: type[Schema] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     answers: Mapping[int, Content] = field(default_factory=dict)
@@ -36,8 +54,13 @@ class Endpoint:
     documented: bool = True
 
     @property
+    def failures(self) -> tuple[type[AppError], ...]:
+        """All errors that it answers with: its own, and those of whoever asks without being let in."""
+        return (*self.errors, *ADMISSION_ERRORS[self.access])
+
+    @property
     def route(self) -> web.RouteDef:
-        return web.route(self.method, self.path, self.handler, name=self.name, expect_handler=expected)
+        return web.route(self.method, self.path, self.handler, expect_handler=expected)
 
 
 async def expected(request: web.Request) -> None:
@@ -55,6 +78,11 @@ async def read_json(request: web.Request) -> Any:
         return decoded(await request.read())
     except web.RequestPayloadError:
         raise BadRequest("The body is not encoded as its headers say.") from None
+
+
+def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:
+    """What the request's query says. Raises `ValidationFailed`."""
+    return loaded(schema, dict(request.query), where="query")
 
 
 def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None,

@@ -10,7 +10,7 @@ from marshmallow import Schema, fields, validate
 from aioapp.web.fields import choice
 from aioapp.web.operation import Operation
 from aioapp.web.schemas import ErrorAnswer, Problem
-from aioapp.web.ws import CancelRequest, Envelope
+from aioapp.web.ws import AuthRequest, CancelRequest, Envelope
 
 Component = type[Schema] | Mapping[str, Any]
 
@@ -36,6 +36,15 @@ class DeltaFrame(Schema):
     id = echo()
 
 
+class AuthFrame(Schema):
+    """The key was taken."""
+
+    type = fields.String(required=True, validate=validate.Equal("auth"))
+    success = fields.Boolean(required=True, validate=validate.Equal(True))
+    timestamp = fields.DateTime(required=True)
+    id = echo()
+
+
 class ErrorFrame(Schema):
     """What went wrong, on a WebSocket; `detail` holds the rows of a failed validation."""
 
@@ -47,7 +56,8 @@ class ErrorFrame(Schema):
     id = echo()
 
 
-SHARED: tuple[type[Schema], ...] = (Problem, ErrorAnswer, StartFrame, DeltaFrame, ErrorFrame, CancelRequest)
+SHARED: tuple[type[Schema], ...] = (
+    Problem, ErrorAnswer, StartFrame, DeltaFrame, AuthFrame, ErrorFrame, CancelRequest, AuthRequest)
 
 
 def components(operations: Sequence[Operation]) -> dict[str, Component]:
@@ -58,9 +68,9 @@ def components(operations: Sequence[Operation]) -> dict[str, Component]:
     return {
         **{schema.__name__: schema for schema in schemas},
         **{stream_of(answer): {"oneOf": list(events(answer))} for answer in answers},
-        "SocketRequest": one_of(*(schema.__name__ for schema in asked), "CancelRequest"),
+        "SocketRequest": one_of(*(schema.__name__ for schema in asked), "CancelRequest", "AuthRequest"),
         "SocketFrame": one_of(*(name(answer, kind) for answer in answers for kind in ("Reply", "Done")),
-                              "StartFrame", "DeltaFrame", "ErrorFrame"),
+                              "StartFrame", "DeltaFrame", "AuthFrame", "ErrorFrame"),
     }
 
 

@@ -5,16 +5,30 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from aioapp import errors
+from aioapp.metrics import Metrics
+from aioapp.services import Services
 
 log = logging.getLogger("aioapp.web")
 
 
-def as_app_error(error: Exception, *, debug: bool) -> errors.AppError:
+def as_app_error(error: Exception, services: Services) -> errors.AppError:
     """The error to tell for any exception. What is not an error of ours is logged, and told only if `debug` is on."""
     if isinstance(error, errors.AppError):
+        count(error, services.metrics)
         return error
     log.error("Unexpected %s", type(error).__name__, exc_info=error)
-    return errors.AppError(f"{type(error).__name__}: {error}" if debug else None)
+    return errors.AppError(f"{type(error).__name__}: {error}" if services.debug else None)
+
+
+def count(error: errors.AppError, metrics: Metrics) -> None:
+    match error:
+        case errors.LimitReached(refused=limit):
+            metrics.refused(limit)
+        case errors.BudgetSpent():
+            metrics.refused("budget")
+        case (errors.RateLimited() | errors.UpstreamFailed() | errors.UpstreamTimeout() | errors.Overloaded()
+              | errors.CredentialsRefused()):
+            metrics.upstream_failed(type(error).__name__)
 
 
 def has_left(request: web.Request) -> bool:
@@ -26,6 +40,8 @@ def headers_of(error: errors.AppError) -> dict[str, str]:
     match error:
         case errors.UpgradeRequired():
             return {"Upgrade": "websocket"}
+        case errors.Unauthorized():
+            return {"WWW-Authenticate": 'Bearer realm="aioapp"'}
         case errors.AppError(retry_after=int(seconds)):
             return {"Retry-After": str(seconds)}
     return {}

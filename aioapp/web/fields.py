@@ -70,6 +70,18 @@ def whole(least: int, most: int, **more: Any) -> fields.Integer:
         validate=bounds(least, most), **described(more))
 
 
+def counted(least: int, most: int, **more: Any) -> fields.Integer:
+    """A whole number in a query, where all is text."""
+    return fields.Integer(
+        error_messages=messages("type_error.integer|value is not a valid integer"), validate=bounds(least, most),
+        **described(more))
+
+
+def day(**more: Any) -> fields.Date:
+    """A day of the calendar, ISO 8601."""
+    return fields.Date(error_messages=messages("value_error.date|invalid date format"), **described(more))
+
+
 def number(least: float, most: float, **more: Any) -> Number:
     return Number(
         error_messages=messages("type_error.float|value is not a valid float"), validate=bounds(least, most),
@@ -112,6 +124,6 @@ def not_blank(value: str) -> None:
 
 def described(more: dict[str, Any], extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Field arguments out of ours: an optional field takes null for absent, and what is about it is metadata."""
-    about = {key: more.pop(key) for key in ("description", "example", "examples") if key in more}
+    about = {key: more.pop(key) for key in ("description", "example", "examples", "pattern") if key in more}
     more.setdefault("allow_none", not more.get("required", False))
     return {**more, "metadata": {**about, **(extra or {})}}

@@ -9,6 +9,7 @@ from aiohttp import web
 from aioapp.web import BEGAN, PREPARED, REQUEST_ID, SERVICES, wire
 from aioapp.web.endpoint import Handler, json_response
 from aioapp.web.failures import as_app_error, has_left, headers_of, titled
+from aioapp.web.notes import note_request
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -31,15 +32,14 @@ def identify(request: web.Request) -> None:
 
 @web.middleware
 async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line for each request, those included that their caller left. Never the query: secrets are put there."""
+    """Note each request, those included that their caller left. Never the query: secrets are put there."""
     status: int | None = None
     try:
         response = await handler(request)
         status = response.status
         return response
     finally:
-        log.info("%s %s %s %s %.1f ms %s", request.remote, request.method, request.rel_url.raw_path,
-                 status or "left", (time.perf_counter() - request[BEGAN]) * 1e3, request[REQUEST_ID])
+        note_request(request, status)
 
 
 @web.middleware
@@ -55,7 +55,7 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
             raise ConnectionAbortedError from error
         if isinstance(error, web.HTTPException):
             return refused(request, error)
-        failure = as_app_error(error, debug=request.app[SERVICES].debug)
+        failure = as_app_error(error, request.app[SERVICES])
         return json_response(wire.rejection(failure, request_id=request[REQUEST_ID]),
                              status=failure.status, headers=headers_of(failure))
 

@@ -11,17 +11,19 @@ from aiohttp import web
 from marshmallow import Schema
 
 from aioapp import errors
+from aioapp.clients import Client
 from aioapp.events import Fold, Message, text_of
 from aioapp.generation import Batch, Call, Generate, Prompt, Turn
 from aioapp.services import Services
-from aioapp.web import REQUEST_ID, SERVICES, wire
+from aioapp.web import ADMITTED, CALL, CLIENT, REQUEST_ID, SERVICES, wire
 from aioapp.web.endpoint import Endpoint, json_response, read_json
 from aioapp.web.schemas import SAMPLE, Answer, Body, loaded
 
 UPSTREAM_ERRORS = (
-    errors.BadRequest, errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed,
-    errors.RateLimited, errors.UpstreamFailed, errors.Unavailable, errors.NotInitialized, errors.CredentialsRefused,
-    errors.Overloaded, errors.ShuttingDown, errors.UpstreamTimeout,
+    errors.BadRequest, errors.BudgetSpent, errors.Forbidden, errors.LimitReached, errors.RequestTooLarge,
+    errors.UnsupportedMediaType, errors.ValidationFailed, errors.RateLimited, errors.UpstreamFailed,
+    errors.Unavailable, errors.NotInitialized, errors.CredentialsRefused, errors.Overloaded, errors.ShuttingDown,
+    errors.UpstreamTimeout,
 )
 
 
@@ -117,17 +119,21 @@ def texts(batch: Batch) -> list[str]:
 
 
 def exchange(
-        operation: Operation, body: Mapping[str, Any], *, services: Services, live: bool, client: str, request_id: str,
+        operation: Operation, body: Mapping[str, Any], *, services: Services, live: bool, client: Client, admitted: int,
+        request_id: str,
 ) -> Exchange:
     prompt = operation.prompt(body)
-    call, warnings = services.call(prompt, live=live, client=client, request_id=request_id)
+    call, warnings = services.call(prompt, live=live, client=client, admitted=admitted, request_id=request_id)
     return Exchange(call=call, warnings=warnings, extra=operation.extra(prompt), generate=services.generate)
 
 
 def asked(request: web.Request, operation: Operation, *, body: Mapping[str, Any], live: bool) -> Exchange:
     """The exchange that an HTTP request asks for."""
-    return exchange(operation, body, services=request.app[SERVICES], live=live,
-                    client=request.remote or "", request_id=request[REQUEST_ID])
+    exchanged = exchange(
+        operation, body, services=request.app[SERVICES], live=live, client=request[CLIENT], admitted=request[ADMITTED],
+        request_id=request[REQUEST_ID])
+    request[CALL] = exchanged.call
+    return exchanged
 
 
 def rest(operation: Operation) -> Endpoint:

@@ -110,12 +110,15 @@ def decoded(raw: bytes) -> Any:
         raise ValidationFailed([row(["body"], f"value_error.jsondecode|{error}")]) from None
 
 
-def loaded(schema: Schema, value: Any) -> dict[str, Any]:
-    """`value` as `schema` has it, null and absent being the same. Raises `ValidationFailed` with a row a problem."""
+def loaded(schema: Schema, value: Any, *, where: str = "body") -> dict[str, Any]:
+    """`value` as `schema` has it, null and absent being the same. Raises `ValidationFailed` with a row a problem.
+
+    `where` the value stood is the first part of each row's `loc`.
+    """
     try:
         body: dict[str, Any] = schema.load(value)
     except ValidationError as error:
-        raise ValidationFailed(list(rows(normalized(error), ["body"]))) from None
+        raise ValidationFailed(list(rows(normalized(error), [where]))) from None
     defaults = {name: schema.fields[name].load_default for name, given in body.items() if given is None}
     return {name: given for name, given in (body | defaults).items() if given is not None and given is not missing}
 

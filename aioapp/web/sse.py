@@ -54,7 +54,7 @@ async def answered(
         except Exception as error:
             if not events.begun or has_left(request):
                 raise
-            failure = as_app_error(error, debug=services.debug)
+            failure = as_app_error(error, services)
             await events.end(object_event("error", wire.problem(failure, request_id=request[REQUEST_ID])))
     return events.response
 

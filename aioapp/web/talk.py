@@ -1,51 +1,46 @@
 """What is said on one open socket: frames in, generations side by side, frames out."""
 import asyncio
-from collections.abc import Callable, Mapping
+import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from aioapp import errors
+from aioapp.clients import Client
 from aioapp.web import REQUEST_ID, SERVICES, wire
+from aioapp.web.admission import introduced
 from aioapp.web.event_stream import hang_up
 from aioapp.web.failures import as_app_error
-from aioapp.web.operation import Exchange, Operation, exchange
-from aioapp.web.schemas import decoded, row
+from aioapp.web.frames import Asked, Understand, id_of, read
+from aioapp.web.notes import note_frame
+from aioapp.web.operation import Exchange, exchange
 
 MOST_AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a frame asks: to cancel what runs under `id`, or to answer `operation` with `body`."""
-
-    id: str | None
-    cancel: bool = False
-    stream: bool = False
-    operation: Operation | None = None
-    body: Mapping[str, Any] = field(default_factory=dict)
-
-
-Understand = Callable[[Mapping[str, Any]], Asked]
+ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A generation under way. Once `ended`, its last frame is on its way and nothing can stop it."""
+    """A generation under way. Once `ended`, its last frame is on its way and nothing can stop it.
+
+    `status` is that of its last frame, as HTTP would have it.
+    """
 
     id: str | None
     task: asyncio.Task[None] | None = None
     cancelled: bool = False
     ended: bool = False
+    status: int | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Talk:
-    """Leaving it stops what still runs."""
+    """Leaving it stops what still runs. `client` is who asks, None until the caller has said so."""
 
+    client: Client | None
     request: web.Request
     socket: "web.WebSocketResponse[bool]"
     understand: Understand
@@ -68,28 +63,46 @@ class Talk:
         return not self._runs
 
     async def listen(self) -> None:
-        """Take frames until the socket closes."""
-        async for message in self.socket:
-            if message.type is WSMsgType.ERROR:
+        """Take frames until the socket closes. Nobody is listened to for long who has not said who it is."""
+        while True:
+            patience = None if self.client else self.request.app[SERVICES].introduction
+            try:
+                message = await self.socket.receive(patience)
+            except TimeoutError:
+                return await self._dismiss(errors.Unauthorized("No key came."), None)
+            if message.type in ENDS:
                 return
             frame: object = None
             try:
                 frame = read(message.type, message.data)
-                self._take(self.understand(frame))
+                await self._take(self.understand(frame))
                 # A task that is cancelled before its first step would end without its last frame.
                 await asyncio.sleep(0)
-            except errors.AppError as error:
-                await self._send(wire.problem(error), id_of(frame))
+            except ConnectionError:
+                raise
+            except Exception as error:
+                failure = as_app_error(error, self.request.app[SERVICES])
+                if self.client is None or isinstance(failure, errors.Unauthorized):
+                    return await self._dismiss(failure, id_of(frame))
+                await self._send(wire.problem(failure), id_of(frame))
 
-    def _take(self, asked: Asked) -> None:
+    async def _take(self, asked: Asked) -> None:
+        gate = self.request.app[SERVICES].gate
+        if asked.key is not None:
+            self.client = introduced(self.request, asked.key)
+            return await self._send({"type": "auth", "success": True, "timestamp": wire.now()}, asked.id)
+        if self.client is None:
+            raise errors.Unauthorized('Send {"type": "auth", "key": …} first.')
         if asked.cancel:
             return self._cancel(asked.id)
         if len(self._runs) >= MOST_AT_ONCE:
             raise errors.BadRequest(f"At most {MOST_AT_ONCE} generations can run on a socket at once.")
         if asked.id is not None and self._find(asked.id):
             raise errors.BadRequest("A generation with this id is still running.")
+        self.client = gate.still(self.client)
+        exchanged = self._exchange(asked, admitted=gate.admit(self.client))
         run = Run(asked.id)
-        run.task = asyncio.create_task(self._run(run, asked))
+        run.task = asyncio.create_task(self._run(run, exchanged, stream=asked.stream))
         self._runs.add(run)
 
     def _cancel(self, id: str | None) -> None:
@@ -102,29 +115,36 @@ class Talk:
     def _find(self, id: str) -> Run | None:
         return next((run for run in self._runs if run.id == id), None)
 
-    async def _run(self, run: Run, asked: Asked) -> None:
+    async def _run(self, run: Run, exchanged: Exchange, *, stream: bool) -> None:
         """Answer one request, whatever happens, with one last frame; a caller who has gone needs none."""
+        began = time.perf_counter()
         try:
-            last = await self._last_frame(run, asked)
+            last = await self._last_frame(run, exchanged, stream=stream)
             run.ended = True
             await self._send(last, run.id)
         except ConnectionError:
             return
         finally:
             self._runs.discard(run)
+            note_frame(self.request, exchanged.call, status=run.status, seconds=time.perf_counter() - began)
 
-    async def _last_frame(self, run: Run, asked: Asked) -> wire.Object:
+    async def _last_frame(self, run: Run, exchanged: Exchange, *, stream: bool) -> wire.Object:
         try:
-            exchanged = self._exchange(asked)
-            return await (self._streamed(exchanged, run.id) if asked.stream else exchanged.whole())
+            last = await (self._streamed(exchanged, run.id) if stream else exchanged.whole())
+            run.status = 200
+            return last
         except ConnectionError:
             raise
         except Exception as error:
-            return wire.problem(as_app_error(error, debug=self.request.app[SERVICES].debug))
+            return self._failed(run, as_app_error(error, self.request.app[SERVICES]))
         except asyncio.CancelledError:
             if not run.cancelled:
                 raise
-            return wire.problem(errors.Cancelled())
+            return self._failed(run, errors.Cancelled())
+
+    def _failed(self, run: Run, failure: errors.AppError) -> wire.Object:
+        run.status = failure.status
+        return wire.problem(failure)
 
     async def _streamed(self, exchanged: Exchange, id: str | None) -> wire.Object:
         """Send all frames but the last, which is returned."""
@@ -138,12 +158,17 @@ class Talk:
                         await self._send(frame, id)
         return last
 
-    def _exchange(self, asked: Asked) -> Exchange:
-        assert asked.operation is not None
+    def _exchange(self, asked: Asked, *, admitted: int) -> Exchange:
+        assert asked.operation is not None and self.client is not None
         self._count += 1
         return exchange(
             asked.operation, asked.body, services=self.request.app[SERVICES], live=asked.stream,
-            client=self.request.remote or "", request_id=f"{self.request[REQUEST_ID]}.{self._count}")
+            client=self.client, admitted=admitted, request_id=f"{self.request[REQUEST_ID]}.{self._count}")
+
+    async def _dismiss(self, error: errors.AppError, id: str | None) -> None:
+        """Tell the caller why, and close (RFC 6455 §7.4.1: 1008, policy violation)."""
+        await self._send(wire.problem(error), id)
+        await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=error.title.encode())
 
     async def _send(self, frame: wire.Object, id: str | None) -> None:
         """Send one frame and wait, for a while, until it is taken: what nobody reads must not pile up here."""
@@ -154,21 +179,3 @@ class Talk:
         except TimeoutError:
             hang_up(self.request)
             raise ConnectionResetError("The caller stopped reading.") from None
-
-
-def read(kind: WSMsgType, data: bytes) -> dict[str, Any]:
-    """The JSON object in a frame. Raises `ValidationFailed`."""
-    if kind is not WSMsgType.TEXT:
-        raise errors.ValidationFailed([row(["body"], "type_error.text|send JSON in a text frame, not binary")])
-    value = decoded(data)
-    if not isinstance(value, dict):
-        raise errors.ValidationFailed([row(["body"], "type_error.dict|value is not a valid dict")])
-    return value
-
-
-def id_of(frame: object) -> str | None:
-    """The id of a frame that may be wrong in any way, so that even its error can be told apart."""
-    match frame:
-        case {"id": str(id)}:
-            return id
-    return None

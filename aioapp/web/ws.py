@@ -4,6 +4,7 @@
     {…, "stream": true}                       by frames: start, delta… and done
     {"type": "chat", …}                       names another operation
     {"type": "cancel", "id": …}               stops one
+    {"type": "auth", "key": …}                shows a key, where the handshake could not; within 10 seconds, and first
 
 A caller's `id` is on every frame of its answer. Every request ends with exactly one answer, `done` or error frame.
 The schemas are `SocketRequest` for what is sent, and `SocketFrame` for what is answered.
@@ -15,13 +16,14 @@ from aiohttp import WSCloseCode, hdrs, web
 from marshmallow import EXCLUDE
 
 from aioapp import errors
-from aioapp.web import SERVICES
+from aioapp.web import CLIENT, SERVICES
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import hang_up
 from aioapp.web.fields import choice, flag, text
+from aioapp.web.frames import Asked, Understand
 from aioapp.web.operation import Operation
 from aioapp.web.schemas import Body, loaded
-from aioapp.web.talk import Asked, Talk, Understand
+from aioapp.web.talk import Talk
 
 LARGEST_FRAME = 2**20
 CLOSE_TIMEOUT = 1.0
@@ -36,6 +38,14 @@ class Envelope(Body):
     type = text(least=1, most=64, description="The operation's name, `generate` without; or `cancel`.")
     id = text(least=1, most=128, description="Echoed on every frame of the answer.")
     stream = flag(load_default=False, description="Whether to answer with start, delta… and done.")
+
+
+class AuthRequest(Body):
+    """Show a key. Browsers send no header with a handshake, and a key does not belong into an address."""
+
+    type = choice(("auth",), required=True)
+    key = text(required=True)
+    id = text(least=1, most=128)
 
 
 class CancelRequest(Body):
@@ -60,13 +70,14 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
         return socket
 
     return Endpoint(
-        name="websocket", path=path, handler=handle, tag="Claude", summary="Every operation over a WebSocket",
+        name="websocket", path=path, handler=handle, tag="Claude", access="socket",
+        summary="Every operation over a WebSocket",
         description=(__doc__ or "").strip(), answers={101: {}}, errors=(errors.Forbidden, errors.UpgradeRequired))
 
 
 def grammar(operations: Sequence[Operation]) -> Understand:
     """What turns a frame into what is asked by it. It raises `ValidationFailed` or `BadRequest`."""
-    envelope, cancel = Envelope(unknown=EXCLUDE), CancelRequest()
+    envelope, cancel, auth = Envelope(unknown=EXCLUDE), CancelRequest(), AuthRequest()
     known = {operation.name: (operation, operation.body()) for operation in operations}
 
     def understand(frame: Mapping[str, object]) -> Asked:
@@ -74,8 +85,10 @@ def grammar(operations: Sequence[Operation]) -> Understand:
         name = said.get("type", operations[0].name)
         if name == "cancel":
             return Asked(id=loaded(cancel, frame)["id"], cancel=True)
+        if name == "auth":
+            return Asked(**{key: value for key, value in loaded(auth, frame).items() if key != "type"})
         if name not in known:
-            raise errors.BadRequest(f"There is no type {name!r}. Known: {', '.join([*known, 'cancel'])}.")
+            raise errors.BadRequest(f"There is no type {name!r}. Known: {', '.join([*known, 'cancel', 'auth'])}.")
         operation, schema = known[name]
         body = loaded(schema, {key: value for key, value in frame.items() if key not in envelope.fields})
         return Asked(id=said.get("id"), stream=said["stream"], operation=operation, body=body)
@@ -98,7 +111,7 @@ async def hold(
     """Talk until either side closes; nothing that was asked on the socket outlives it."""
     talks = request.app[TALKS]
     try:
-        async with Talk(request=request, socket=socket, understand=understand) as talk:
+        async with Talk(client=request.get(CLIENT), request=request, socket=socket, understand=understand) as talk:
             talks.add(talk)
             try:
                 await talk.listen()

@@ -4,96 +4,22 @@ Flags win over variables; an empty variable counts as unset. Who else looks at t
 and `upstream.session`, for proxies.
 """
 import argparse
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from math import nan
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from aioapp import __version__
+from aioapp.settings.parsing import Parse, content, name, one_of, origins, pace, seconds, switch, url, whole
 
-Parse = Callable[[str], object]
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", re.IGNORECASE)
+LOG_FORMATS = ("text", "json")
+LIFELINE = "AIOAPP_LIFELINE"
+"""The variable by which a worker knows that it is one, and what ties it to its supervisor."""
+COUNT = whole(1, 10**9)
 
 
 class SettingError(ValueError):
     """A value that cannot be used. Its text is one line that names the setting and says what it takes."""
-
-
-def whole(least: int, most: int) -> Parse:
-    def parse(text: str) -> int:
-        if text.strip().isdecimal() and least <= float(text) <= most:
-            return int(text)
-        raise ValueError(f"a whole number from {least} to {most}")
-
-    return parse
-
-
-def seconds(text: str) -> float:
-    """A positive, finite number of seconds."""
-    if 0 < number(text) < 1e9:
-        return number(text)
-    raise ValueError("a number of seconds greater than 0")
-
-
-def pace(text: str) -> float:
-    if 0 <= number(text) <= 1000:
-        return number(text)
-    raise ValueError("a number from 0 to 1000")
-
-
-def number(text: str) -> float:
-    """What `text` says; not a number, which no bounds hold, if it says none."""
-    try:
-        return float(text)
-    except ValueError:
-        return nan
-
-
-def switch(text: str) -> bool:
-    match text.strip().lower():
-        case "1" | "true" | "yes" | "on":
-            return True
-        case "0" | "false" | "no" | "off":
-            return False
-    raise ValueError("true or false")
-
-
-def level(text: str) -> str:
-    if text.lower() in LOG_LEVELS:
-        return text.lower()
-    raise ValueError("one of " + ", ".join(LOG_LEVELS))
-
-
-def name(text: str) -> str:
-    if text.strip():
-        return text.strip()
-    raise ValueError("a name")
-
-
-def url(text: str) -> str:
-    """Where an API is. Paths are appended to it; a password in it could not be kept out of logs."""
-    text = text.strip()
-    with suppress(ValueError):  # a port or an IPv6 address that is none
-        if URL.fullmatch(text) and text.isprintable() and urlsplit(text).hostname and urlsplit(text).port != 0:
-            return text.rstrip("/")
-    raise ValueError("a URL that begins with http:// or https:// and has no password, query or fragment")
-
-
-def origin(text: str) -> str:
-    """An origin as a browser sends it, RFC 6454 §6.2, or `*` for any."""
-    parts = urlsplit(text.strip())
-    if text.strip() == "*" or (parts.scheme and parts.netloc and text.strip() == f"{parts.scheme}://{parts.netloc}"):
-        return text.strip().lower()
-    raise ValueError("an origin such as https://example.com (no path), or *")
-
-
-def origins(text: str) -> tuple[str, ...]:
-    """Origins with commas between them."""
-    return tuple(origin(part) for part in text.split(",") if part.strip()) or (origin(text),)
 
 
 def setting(default: object, parse: Parse, *, help: str, variable: str | None = None, flag: bool = True) -> Any:
@@ -108,11 +34,19 @@ class Settings:
     fd: int | None = setting(None, whole(0, 2**20), help="listen on this inherited socket instead of host and port")
     workers: int = setting(1, whole(1, 256), help="number of processes that share the listening socket")
     reload: bool = setting(False, switch, help="start again when a source file changes (needs watchfiles)")
-    log_level: str = setting("info", level, help="least level that is logged")
-    access_log: bool = setting(True, switch, help="log one line for each request and each generation")
+    log_level: str = setting("info", one_of(LOG_LEVELS), help="least level that is logged")
+    log_format: str = setting("text", one_of(LOG_FORMATS), help="form of a line in the log: text or json")
+    access_log: bool = setting(True, switch, help="log one line for each request")
     cors_origins: tuple[str, ...] = setting(("*",), origins, help="origin whose pages may call; * for any (repeatable)")
     cors_credentials: bool = setting(False, switch, help="let those pages send cookies; not with *")
     model: str = setting("claude-sonnet-5-5", name, help="model that answers where a request names none")
+    database: str | None = setting(None, name, help="file with keys and usage; in the user's state folder by default")
+    allow_anonymous: bool = setting(False, switch, help="without keys, serve callers from anywhere, not only from here")
+    requests_per_minute: int | None = setting(None, COUNT, help="requests a minute, for each address, without keys")
+    tokens_per_minute: int | None = setting(None, COUNT, help="tokens a minute, for each address, without keys")
+    concurrency: int | None = setting(None, COUNT, help="generations at once, for each address, without keys")
+    prices: str | None = setting(None, content, help="JSON file with dollars a million tokens, by pattern of models")
+    keep_prompts: bool = setting(False, switch, help="keep the prompts of the latest requests for administrators")
     simulate: bool = setting(False, switch, help="answer from a local simulator: no key, no network, no cost")
     simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")
     shutdown_timeout: float = setting(10.0, seconds, help="seconds that running generations get when the server stops")

@@ -1,0 +1,70 @@
+"""The books: who may come in, what everybody used and what that cost. Kept while the server runs."""
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioapp.clients import Limits
+from aioapp.gate import Gate
+from aioapp.generation import Call, Record
+from aioapp.keys import Keyring
+from aioapp.limits import Limiter, open_board
+from aioapp.metrics import Metrics
+from aioapp.store.database import Database
+from aioapp.usage import Ledger, Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    gate: Gate
+    database: Database
+    ledger: Ledger
+    prices: Prices
+    metrics: Metrics
+
+    def began(self, call: Call) -> None:
+        """A generation began."""
+        self.metrics.in_flight(+1)
+
+    def ended(self, record: Record) -> None:
+        """It ended, however it did."""
+        self.metrics.in_flight(-1)
+        self.metrics.generation(record, model=self.prices.name(record.model or record.call.prompt.model or ""))
+        self.ledger.add(record)
+
+
+@asynccontextmanager
+async def open_books(
+        path: Path, *, create: bool, anonymous: Limits, allow_anonymous: bool, keep_prompts: bool, prices: Prices,
+        shared_metrics: Path | None,
+) -> AsyncIterator[Books]:
+    """The books whose database is at `path`; with `create`, it is made where there is none.
+
+    A database that cannot be used is no failure here: it is tried again and again, and callers are told meanwhile.
+    """
+    database = Database(path, create=create)
+    keyring, ledger = Keyring(database), Ledger(database, keep_prompts=keep_prompts)
+    limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits")))
+    async with AsyncExitStack() as stack:
+        stack.callback(limiter.close)
+        stack.push_async_callback(database.close)
+        await keyring.refresh()
+        await ledger.refresh()
+        stack.push_async_callback(ledger.close)
+        await stack.enter_async_context(running(keyring.run()))
+        await stack.enter_async_context(running(ledger.run()))
+        yield Books(
+            gate=Gate(keyring=keyring, limiter=limiter, anonymous=anonymous, open=allow_anonymous),
+            database=database, ledger=ledger, prices=prices, metrics=Metrics(shared=shared_metrics))
+
+
+@asynccontextmanager
+async def running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Have `work` done on the side, until this is left."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

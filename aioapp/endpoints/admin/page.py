@@ -1,0 +1,100 @@
+"""The page for administrators, and how one signs in to it: by a cookie that holds the key, which no script can read."""
+import re
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+from pathlib import Path
+
+from aiohttp import web
+
+from aioapp import errors
+from aioapp.web import SERVICES
+from aioapp.web.address import reached_at
+from aioapp.web.admission import COOKIE, administrator, is_foreign
+from aioapp.web.endpoint import Endpoint
+from aioapp.web.failures import as_app_error, headers_of
+
+PAGES = Path(__file__).parents[2] / "pages"
+ASSETS = ("admin.css", "admin.js")
+SESSION = 12 * 3600
+"""Seconds."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+LOGIN_POLICY = (
+    "default-src 'none'; style-src 'sha256-{style}'; img-src data:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'")
+STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+
+
+async def page(request: web.Request) -> web.Response:
+    """The page, or the login where no admin key is shown: its status says so to programs."""
+    try:
+        administrator(request)
+    except errors.AppError as error:
+        return login(request, error, told=COOKIE in request.cookies)
+    return html((PAGES / "admin.html").read_text(), policy=POLICY)
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    """Keep the key that the form holds in a cookie."""
+    key = (await request.post()).get("key")
+    try:
+        if is_foreign(request) or not isinstance(key, str):
+            raise errors.Unauthorized("Sign in here, with your key.")
+        request.app[SERVICES].gate.administrator(key.strip())
+    except errors.AppError as error:
+        return login(request, error)
+    response = web.Response(status=303, headers={"Location": "/admin", "Cache-Control": "no-store"})
+    response.set_cookie(COOKIE, key.strip(), path="/admin", httponly=True, samesite="Strict", max_age=SESSION,
+                        secure=reached_at(request).scheme == "https")
+    return response
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    try:
+        administrator(request)
+    except errors.AppError as error:
+        response = login(request, error)
+    else:
+        response = web.Response(status=303, headers={"Location": "/admin"})
+    response.del_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
+    return response
+
+
+async def asset(request: web.Request) -> web.FileResponse:
+    name = request.match_info["name"]
+    if name not in ASSETS:
+        raise web.HTTPNotFound()
+    return web.FileResponse(PAGES / name, headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+
+
+def login(request: web.Request, error: errors.AppError, *, told: bool = True) -> web.Response:
+    """The form that asks for a key; `told` is whether it says why."""
+    failure = as_app_error(error, request.app[SERVICES])
+    text = (PAGES / "login.html").read_text()
+    [style] = STYLE.findall(text)
+    if told or not isinstance(failure, errors.Unauthorized):
+        text = text.replace("<!-- message -->", f'<p role="alert">{escape(failure.detail or failure.title)}</p>')
+    response = html(text, policy=LOGIN_POLICY.format(style=b64encode(sha256(style.encode()).digest()).decode()))
+    response.set_status(failure.status)
+    response.headers.update(headers_of(failure))
+    return response
+
+
+def html(text: str, *, policy: str) -> web.Response:
+    return web.Response(text=text, content_type="text/html", headers={
+        "Content-Security-Policy": policy, "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store"})
+
+
+PAGE = (
+    Endpoint(name="adminPage", path="/admin", handler=page, summary="The page for administrators", access="itself",
+             documented=False),
+    Endpoint(name="signIn", method="POST", path="/admin/session", handler=sign_in, summary="Sign in to it",
+             access="itself", documented=False),
+    Endpoint(name="signOut", method="POST", path="/admin/session/end", handler=sign_out, summary="Sign out of it",
+             access="itself", documented=False),
+    Endpoint(name="adminAsset", path="/admin/assets/{name}", handler=asset, summary="Parts of it", access="admin",
+             documented=False),
+)

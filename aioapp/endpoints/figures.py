@@ -1,0 +1,44 @@
+"""What may be used, what was, and what that cost, as JSON."""
+from marshmallow import Schema, fields
+
+from aioapp.web.schemas import UsageAnswer
+
+
+class LimitsAnswer(Schema):
+    """None is no limit."""
+
+    requests_per_minute = fields.Integer(required=True, allow_none=True)
+    tokens_per_minute = fields.Integer(required=True, allow_none=True)
+    concurrency = fields.Integer(required=True, allow_none=True, metadata={"description": "Generations at once."})
+
+
+class FiguresAnswer(UsageAnswer):
+    """`requests` counts all generations, those included that failed or were cancelled."""
+
+    requests = fields.Integer(required=True)
+    failed = fields.Integer(required=True)
+    cancelled = fields.Integer(required=True)
+    tokens = fields.Integer(required=True, metadata={"description": "All four kinds."})
+    cost_usd = fields.Float(required=True)
+    seconds = fields.Float(required=True, metadata={"description": "From the first to the last byte, added up."})
+
+
+class DayAnswer(FiguresAnswer):
+    day = fields.Date(required=True)
+
+
+class ModelAnswer(FiguresAnswer):
+    model = fields.String(required=True)
+
+
+def figures(schema: type[Schema] = FiguresAnswer) -> fields.Nested:
+    return fields.Nested(schema, required=True)
+
+
+FIGURES = {
+    "requests": 3, "failed": 0, "cancelled": 1, "input_tokens": 36, "output_tokens": 90,
+    "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "tokens": 126, "cost_usd": 0.000972,
+    "seconds": 2.25,
+}
+DAY = {"day": "2026-11-23", **FIGURES}
+MODEL = {"model": "claude-sonnet-5-5", **FIGURES}

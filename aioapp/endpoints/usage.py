@@ -1,0 +1,70 @@
+"""What the key that asks has used, what that cost, and how much it may use yet."""
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+
+from aioapp.clients import NANO, Client
+from aioapp.endpoints.figures import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures
+from aioapp.usage import Ledger, reports
+from aioapp.web import CLIENT, SERVICES, wire
+from aioapp.web.endpoint import Endpoint, json_response
+from aioapp.web.schemas import SAMPLE
+
+
+class SpentBudgetAnswer(Schema):
+    usd = fields.Float(required=True)
+    per = fields.String(required=True, validate=validate.OneOf(("day", "month")))
+    spent_usd = fields.Float(required=True)
+    renews_at = fields.DateTime(required=True)
+
+
+class OwnUsageAnswer(Schema):
+    """`month` is this calendar month of UTC, `days` and `models` are of the last 30 days."""
+
+    key = fields.String(required=True, allow_none=True, metadata={"description": "null for callers without a key."})
+    limits = fields.Nested(LimitsAnswer, required=True)
+    budget = fields.Nested(SpentBudgetAnswer, required=True, allow_none=True)
+    today = figures()
+    month = figures()
+    days = fields.List(fields.Nested(DayAnswer), required=True)
+    models = fields.List(fields.Nested(ModelAnswer), required=True)
+    timestamp = fields.DateTime(required=True)
+
+
+async def usage(request: web.Request) -> web.Response:
+    services, client, now = request.app[SERVICES], request[CLIENT], datetime.now(UTC)
+    await services.ledger.flush()  # what has just been asked is part of it
+    own = await services.database.read(partial(reports.own, key=client.key, today=now.date()))
+    return json_response({
+        "key": client.key,
+        "limits": asdict(client.limits),
+        "budget": spent(client, services.ledger, now=now),
+        **own,
+        "timestamp": wire.now(),
+    })
+
+
+def spent(client: Client, ledger: Ledger, *, now: datetime) -> wire.Object | None:
+    if client.budget is None:
+        return None
+    return {
+        "usd": client.budget.nanodollars / NANO,
+        "per": client.budget.per,
+        "spent_usd": ledger.spent(client) / NANO,
+        "renews_at": client.budget.renews(now).isoformat(),
+    }
+
+
+USAGE = Endpoint(
+    name="usage", path="/api/usage", handler=usage, summary="What your key has used", access="known",
+    description="Without keys: what all callers have used together. Asking costs no request of your limit.",
+    answers={200: {"application/json": OwnUsageAnswer}},
+    sample={
+        "key": "web",
+        "limits": {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4},
+        "budget": {"usd": 5.0, "per": "day", "spent_usd": 0.000972, "renews_at": "2026-11-24T00:00:00+00:00"},
+        "today": FIGURES, "month": FIGURES, "days": [DAY], "models": [MODEL], "timestamp": SAMPLE["timestamp"],
+    })

@@ -1,0 +1,29 @@
+"""Counts what a call takes, for the layers around it: tokens, and the time that Claude is waited for."""
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import perf_counter
+
+from aioapp.errors import UpstreamTimeout
+from aioapp.generation import Batch, Call, Generate
+
+BY_US = (asyncio.CancelledError, GeneratorExit, UpstreamTimeout)
+"""How an answer ends that Claude would have gone on with."""
+
+
+def metered(inner: Generate) -> Generate:
+    async def generate(call: Call) -> AsyncGenerator[Batch, None]:
+        meter, began = call.meter, perf_counter()
+        try:
+            async with aclosing(inner(call)) as batches:
+                async for batch in batches:
+                    meter.waited += perf_counter() - began
+                    meter.see(batch)
+                    yield batch
+                    began = perf_counter()
+            meter.waited += perf_counter() - began
+        except BaseException as error:
+            meter.cut(call.prompt, by_us=isinstance(error, BY_US))
+            raise
+
+    return generate

@@ -1,0 +1,146 @@
+"""Admits requests: closed by default, open by name. Each endpoint says whom it is for; a route that says nothing, such
+as one of your own program, is for callers.
+"""
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+
+from aiohttp import hdrs, web
+
+from aioapp.clients import Client
+from aioapp.errors import AppError, Forbidden
+from aioapp.limits import policy_field, standing_field
+from aioapp.services import Services
+from aioapp.web import ADMITTED, CLIENT, SERVICES
+from aioapp.web.endpoint import Access, Endpoint, Handler
+
+ACCESS = web.AppKey("access", Mapping[tuple[str, str], Access])
+COOKIE = "aioapp_admin"
+LOOPBACK = re.compile(
+    r"((([a-z0-9-]+\.)*localhost)|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+"""Names that no other machine can have (RFC 6761 §6.3), and perhaps a port."""
+FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+"""What a proxy adds: the caller may be anywhere then."""
+
+
+def access_of(endpoints: tuple[Endpoint, ...]) -> Mapping[tuple[str, str], Access]:
+    """Whom each method of each path is for."""
+    return {(endpoint.method, endpoint.path): endpoint.access for endpoint in endpoints}
+
+
+@web.middleware
+async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let the request pass as its route says, and note who asks."""
+    services, access = request.app[SERVICES], wanted(request)
+    rebinding_refused(request, services)
+    if access in ("open", "itself") or is_preflight(request):
+        return await handler(request)
+    if access == "socket" and shown(request) is None and is_handshake(request) and services.gate.keyring.guarded:
+        return await handler(request)  # a browser's WebSocket shows its key in its first frame
+    if access == "admin":
+        request[CLIENT] = administrator(request)
+    elif access == "machine":
+        if not is_local(request):
+            request[CLIENT] = administrator(request)
+    else:
+        request[CLIENT] = caller(request, services)
+    if access == "caller":
+        request[ADMITTED] = services.gate.admit(request[CLIENT])
+    return await handler(request)
+
+
+def wanted(request: web.Request) -> Access:
+    resource = request.match_info.route.resource
+    method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
+    return request.app[ACCESS].get((method, resource.canonical), "caller") if resource else "known"
+
+
+def caller(request: web.Request, services: Services) -> Client:
+    return services.gate.client(shown(request), address=address_of(request), local=is_local(request))
+
+
+def administrator(request: web.Request) -> Client:
+    """The admin key that the request shows. Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`."""
+    key = shown(request)
+    return request.app[SERVICES].gate.administrator(cookie(request) if key is None else key)
+
+
+def introduced(request: web.Request, key: str) -> Client:
+    """Who shows `key` in a frame. Where there are no keys, none is looked at. Raises `Unauthorized`."""
+    return request.app[SERVICES].gate.client(key, address=address_of(request), local=is_local(request))
+
+
+def shown(request: web.Request) -> str | None:
+    """The key that the request shows, in whichever of the two headers."""
+    key = request.headers.get("X-API-Key")
+    if key is not None:
+        return key
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def cookie(request: web.Request) -> str | None:
+    """The key in the cookie that the page for administrators signs in with; never for a page from elsewhere."""
+    return None if is_foreign(request) else request.cookies.get(COOKIE)
+
+
+def is_foreign(request: web.Request) -> bool:
+    """Whether a page of another origin asks. To a cookie, another port of the same host is no other site."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    return origin is not None and origin.partition("://")[2] != request.host
+
+
+def address_of(request: web.Request) -> str:
+    """Where the caller is. One who has a whole IPv6 network is one caller: its first half (RFC 6177 §2)."""
+    remote = request.remote or ""
+    if ":" not in remote:
+        return remote
+    return ":".join(ip_address(remote.partition("%")[0]).exploded.split(":")[:4]) + "::/64"
+
+
+def is_preflight(request: web.Request) -> bool:
+    return request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+
+
+def is_handshake(request: web.Request) -> bool:
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+
+
+def rebinding_refused(request: web.Request, services: Services) -> None:
+    """Without keys, a page that had its own name point at loopback would be this machine's own program to us."""
+    gate = services.gate
+    if not gate.open and gate.keyless and arrived_locally(request) and not LOOPBACK.fullmatch(request.host):
+        raise Forbidden("This server has no keys, so it answers only to names of loopback, such as localhost. Create a "
+                        "key with `aioapp keys create`, or start the server with --allow-anonymous.")
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether a program of this machine asks, by a name of loopback and through no proxy."""
+    return (arrived_locally(request) and LOOPBACK.fullmatch(request.host) is not None
+            and not any(name in request.headers for name in FORWARDED))
+
+
+def arrived_locally(request: web.Request) -> bool:
+    """Whether the connection came in where only this machine can connect."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return isinstance(name, tuple) and is_loopback(name[0])
+
+
+def is_loopback(address: str) -> bool:
+    if address == "127.0.0.1":
+        return True
+    try:
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+async def tell_limits(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal's receiver: how much of each limit is left, as draft-ietf-httpapi-ratelimit-headers has it."""
+    client = request.get(CLIENT)
+    if client is None or not (policy := policy_field(client.limits)):
+        return
+    response.headers["RateLimit-Policy"] = policy
+    with suppress(AppError):  # the answer itself is worth more than this
+        response.headers["RateLimit"] = standing_field(request.app[SERVICES].gate.limiter.standing(client))
