@@ -1,4 +1,5 @@
 """Who may come in: the one place that tells callers apart. What a request looks like is `web.admission`'s business."""
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -6,6 +7,10 @@ from aioapp.clients import Client, Limits
 from aioapp.errors import Forbidden, StoreUnavailable, Unauthorized
 from aioapp.keys import Keyring
 from aioapp.limits import Limiter
+
+
+Stranger = tuple[str, bool]
+"""A caller's address, and whether it is a program of this machine that asks, by a name of loopback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +40,8 @@ class Gate:
             return self.keyring.guarded is not None
         return False
 
-    def client(self, given: str | None, *, address: str, local: bool) -> Client:
-        """Who shows `given`. `local` says that this machine asks, by a name of loopback.
+    def client(self, given: str | None, *, stranger: Callable[[], Stranger]) -> Client:
+        """Who shows `given`, or, where there are no keys, what `stranger` tells of the caller.
 
         Raises `Unauthorized` or `StoreUnavailable`.
         """
@@ -44,6 +49,7 @@ class Gate:
             if given is None:
                 raise Unauthorized("Send your key in the header X-API-Key, or as Authorization: Bearer.")
             return self.keyring.find(given)
+        address, local = stranger()
         if not (self.open or local):
             raise Unauthorized(
                 "There are no keys yet, and you are not on this machine, or come through a proxy. Whoever runs this "
@@ -63,7 +69,7 @@ class Gate:
         if not self.keyring.guarded:
             raise Forbidden("There is no admin key yet. Whoever runs this server makes one with: "
                             "aioapp keys create NAME --admin")
-        client = self.client(given, address="", local=False)
+        client = self.client(given, stranger=lambda: ("", False))
         if not client.admin:
             raise Forbidden("This needs an admin key.")
         return client

@@ -1,4 +1,5 @@
 """Admits requests, and reserves slots and tokens for generations, within what each client may do."""
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -121,11 +122,22 @@ class Limiter:
         return Reservation(partial(self._settle, Held(client.account, tokens, place=account, table=table)))
 
     def _settle(self, held: Held, tokens: int) -> None:
+        """Settle with the next turn, and have one before the event loop turns to anything else.
+
+        A response's headers often need a turn just then, and a turn's lock is the dearest part of all this.
+        """
         self._owed.append((held, min(tokens, MOST)))
         try:
-            self._turn(nothing, held.name)
-        except StoreUnavailable:
-            log.debug("A reservation is settled when the counts can be used again.")
+            asyncio.get_running_loop().call_soon(self._pay_up)
+        except RuntimeError:  # no loop runs
+            self._pay_up()
+
+    def _pay_up(self) -> None:
+        if self._owed:
+            try:
+                self._turn(nothing, self._owed[0][0].name)
+            except StoreUnavailable:
+                log.debug("A reservation is settled when the counts can be used again.")
 
     def _turn(self, work: Work[T], name: str) -> T:
         """Do `work` on the counts of the account `name`, after what is owed, and with no other process in between."""

@@ -4,12 +4,14 @@ as one of your own program, is for callers.
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 
 from aiohttp import hdrs, web
 
 from aioapp.clients import Client
 from aioapp.errors import AppError, Forbidden
+from aioapp.gate import Stranger
 from aioapp.limits import policy_field, standing_field
 from aioapp.services import Services
 from aioapp.web import ADMITTED, CLIENT, SERVICES
@@ -57,7 +59,7 @@ def wanted(request: web.Request) -> Access:
 
 
 def caller(request: web.Request, services: Services) -> Client:
-    return services.gate.client(shown(request), address=address_of(request), local=is_local(request))
+    return services.gate.client(shown(request), stranger=partial(stranger, request))
 
 
 def administrator(request: web.Request) -> Client:
@@ -68,7 +70,11 @@ def administrator(request: web.Request) -> Client:
 
 def introduced(request: web.Request, key: str) -> Client:
     """Who shows `key` in a frame. Where there are no keys, none is looked at. Raises `Unauthorized`."""
-    return request.app[SERVICES].gate.client(key, address=address_of(request), local=is_local(request))
+    return request.app[SERVICES].gate.client(key, stranger=partial(stranger, request))
+
+
+def stranger(request: web.Request) -> Stranger:
+    return address_of(request), is_local(request)
 
 
 def shown(request: web.Request) -> str | None:
