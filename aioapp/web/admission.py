@@ -44,7 +44,7 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
         request[CLIENT] = administrator(request)
     elif access == "machine":
         if not is_local(request):
-            request[CLIENT] = administrator(request)
+            request[CLIENT] = services.gate.administrator(shown(request))
     else:
         request[CLIENT] = caller(request, services)
     if access == "caller":

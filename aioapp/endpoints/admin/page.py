@@ -4,6 +4,7 @@ from base64 import b64encode
 from hashlib import sha256
 from html import escape
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -18,6 +19,8 @@ PAGES = Path(__file__).parents[2] / "pages"
 ASSETS = ("admin.css", "admin.js")
 SESSION = 12 * 3600
 """Seconds."""
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 16
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -38,27 +41,49 @@ async def page(request: web.Request) -> web.Response:
 
 async def sign_in(request: web.Request) -> web.Response:
     """Keep the key that the form holds in a cookie."""
-    key = (await request.post()).get("key")
+    key = await sent(request)
     try:
-        if is_foreign(request) or not isinstance(key, str):
+        if is_foreign(request) or key is None:
             raise errors.Unauthorized("Sign in here, with your key.")
-        request.app[SERVICES].gate.administrator(key.strip())
+        request.app[SERVICES].gate.administrator(key)
     except errors.AppError as error:
         return login(request, error)
     response = web.Response(status=303, headers={"Location": "/admin", "Cache-Control": "no-store"})
-    response.set_cookie(COOKIE, key.strip(), path="/admin", httponly=True, samesite="Strict", max_age=SESSION,
+    response.set_cookie(COOKIE, key, path="/admin", httponly=True, samesite="Strict", max_age=SESSION,
                         secure=reached_at(request).scheme == "https")
     return response
 
 
+async def signed_in(request: web.Request) -> web.Response:
+    """Whoever looks where the form was sent to, as by Enter in the address bar after a wrong key, meant the page."""
+    try:
+        administrator(request)
+    except errors.AppError as error:
+        return login(request, error, told=COOKIE in request.cookies)
+    return web.Response(status=303, headers={"Location": "/admin"})
+
+
+async def sent(request: web.Request) -> str | None:
+    """The key in the form. aiohttp's own reading of forms raises anything, and keeps files that anybody sends."""
+    if request.content_type != FORM:
+        return None
+    try:
+        fields = parse_qs((await request.read()).decode(), max_num_fields=MOST_FIELDS)
+    except (web.RequestPayloadError, ValueError):
+        return None
+    return fields["key"][0].strip() if "key" in fields else None
+
+
 async def sign_out(request: web.Request) -> web.Response:
+    """Take the cookie back, unless it is a page from elsewhere that asks for it."""
     try:
         administrator(request)
     except errors.AppError as error:
         response = login(request, error)
     else:
         response = web.Response(status=303, headers={"Location": "/admin"})
-    response.del_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
+    if not is_foreign(request):
+        response.del_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
     return response
 
 
@@ -93,6 +118,8 @@ PAGE = (
              documented=False),
     Endpoint(name="signIn", method="POST", path="/admin/session", handler=sign_in, summary="Sign in to it",
              access="itself", documented=False),
+    Endpoint(name="signedIn", path="/admin/session", handler=signed_in, summary="To the page", access="itself",
+             documented=False),
     Endpoint(name="signOut", method="POST", path="/admin/session/end", handler=sign_out, summary="Sign out of it",
              access="itself", documented=False),
     Endpoint(name="adminAsset", path="/admin/assets/{name}", handler=asset, summary="Parts of it", access="admin",

@@ -16,6 +16,8 @@ from aioapp.web.schemas import SAMPLE, Body, UsageAnswer
 
 BY = ("key", "model", "day")
 DAYS = 30
+EARLIEST = date.min + timedelta(days=DAYS - 1)
+"""The last of the first days that there are."""
 MOST = 500
 JSON = "application/json"
 
@@ -70,7 +72,7 @@ class RequestsAnswer(Schema):
 async def usage(request: web.Request) -> web.Response:
     asked, services = read_query(request, USAGE_QUERY), request.app[SERVICES]
     until: date = asked.get("until") or datetime.now(UTC).date()
-    since: date = asked.get("since") or until - timedelta(days=DAYS - 1)
+    since: date = asked.get("since") or max(until, EARLIEST) - timedelta(days=DAYS - 1)
     await services.ledger.flush()
 
     def report(connection: Connection) -> wire.Object:

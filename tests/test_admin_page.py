@@ -1,0 +1,271 @@
+"""The page for administrators in a real browser; who is let in to it, and what it lets nobody do."""
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from aioapp.clients import Client
+from tests.browser import Browser, Page, find_chromium, open_browser
+from tests.conftest import Serve
+from tests.generations import Clock, ended, ledger_at
+from tests.keyed import database, make_key, revoke, shown
+from tests.test_docs import chromium
+
+FORM = "application/x-www-form-urlencoded"
+POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+          "form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+LOGIN_POLICY = ("default-src 'none'; style-src 'sha256-{}'; img-src data:; form-action 'self'; base-uri 'none'; "
+                "frame-ancestors 'none'")
+FOREIGN = ("https://evil.example", "http://127.0.0.1:1", "http://127.0.0.1", "null", "", "file://")
+EVIL = "<img src=x onerror=alert(1)>"
+EVILS = (
+    EVIL, "\"'><script>alert(1)</script>", "</template></style><svg onload=alert(1)>", "__proto__", "\u202e\x00\n&lt;")
+MADE_OF_TEXT = "document.querySelectorAll('img, iframe, object, style, body script, [onload], [onerror]').length"
+PHONE = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+WIDTHS = "[innerWidth, document.documentElement.scrollWidth, document.body.scrollWidth]"
+GROUND = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    async with open_browser(chromium(find_chromium(), os.environ), tmp_path / "profile") as browser:
+        yield browser
+
+
+@pytest.fixture
+def boss() -> str:
+    return make_key("boss", admin=True)
+
+
+def kept(key: str) -> dict[str, str]:
+    return {"Cookie": f"aioapp_admin={key}"}
+
+
+async def status(http: aiohttp.ClientSession, url: str, headers: dict[str, str], method: str = "GET") -> int:
+    async with http.request(method, url, headers=headers, allow_redirects=False) as response:
+        return response.status
+
+
+async def arrive(page: Page, condition: str) -> None:
+    """Wait for the condition in the page that is to come."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(AssertionError, TimeoutError):  # what a page is asked while it goes may never be answered
+                if await page.evaluate(condition, seconds=0.5):
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def sign_in(page: Page, key: str) -> None:
+    await page.evaluate("document.body.dataset.old = 'yes'")
+    await page.type("#key", key)
+    await page.click("form button")
+    await arrive(page, "document.readyState === 'complete' && !document.body.dataset.old")
+
+
+async def text(page: Page, css: str) -> str:
+    found: str = await page.evaluate(f"document.querySelector({json.dumps(css)}).textContent")
+    return found
+
+
+async def new_secret(page: Page) -> str:
+    await page.wait_for("document.querySelector('#secret').textContent")
+    secret = await text(page, "#secret")
+    await page.click("#secret-close")
+    await page.wait_for(f"!document.documentElement.outerHTML.includes('{secret}')")
+    return secret
+
+
+async def confirm(page: Page, deed: str) -> None:
+    await page.click(f"#keys tr[data-key=web] .{deed}")
+    await page.evaluate("document.querySelector('#grace').value = 0")
+    await page.click("#confirm-yes")
+
+
+async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
+    caller, url = make_key("caller"), await serve()
+    page = await browser.open_page(f"{url}/admin")
+    assert await page.evaluate("document.querySelector('[role=alert]') === null")
+    for key, told in (("aio_nonsense", "This key is not known."), (caller, "This needs an admin key.")):
+        await sign_in(page, key)
+        assert await text(page, "[role=alert]") == told
+    await sign_in(page, f" {boss} ")
+    assert await page.evaluate("[location.pathname, document.cookie]") == ["/admin", ""]
+
+    await page.click("#new-key")
+    for field, value in {"name": "web", "requests_per_minute": "3", "budget.usd": "0.5", "models": "claude-*"}.items():
+        await page.type(f'[name="{field}"]', value)
+    await page.click("#create-yes")
+    secret = await new_secret(page)
+    await page.wait_for("document.querySelector('#keys tr[data-key=web]')")
+    assert await text(page, "#keys tr[data-key=web] [data-of=limits]") == "3 requests/min"
+    assert await text(page, "#keys tr[data-key=web] [data-of=budget]") == "$0 of $0.50 a month"
+    for expected in (200, 200, 200, 429):
+        async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=shown(secret)) as response:
+            assert response.status == expected
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 3")  # it looks every ten seconds
+    assert await text(page, "#total-requests") == await text(page, "#by-key tr[data-id=web] [data-of=requests]") == "3"
+    assert await text(page, "#total-cost") == await text(page, "#by-key tr[data-id=web] [data-of=cost]") != "$0"
+    assert await page.evaluate("+[...document.querySelectorAll('#by-day .day')].at(-1).getAttribute('height')") > 0
+
+    await confirm(page, "rotate")
+    keys = (secret, await new_secret(page))
+    assert [await status(http, f"{url}/auth-status", shown(key)) for key in keys] == [401, 200]
+    await confirm(page, "revoke")
+    await page.wait_for("document.querySelector('#keys tr[data-key=web]').dataset.state === 'revoked'")
+    assert [await status(http, f"{url}/auth-status", shown(key)) for key in keys] == [401, 401]
+
+    await page.click("#sign-out")
+    await arrive(page, "document.querySelector('#key') !== null")
+    assert (await page.call("Network.getCookies"))["cookies"] == []
+    failed = [re.sub(r".* status of (\d+) .* ", r"\1 ", line.replace(url, "")) for line in page.console]
+    assert failed == ["401 /admin", "401 /admin/session", "403 /admin/session", "401 /admin"]
+    assert page.blocked == [] and not [asked for asked in page.requests if not asked.startswith((f"{url}/", "data:"))]
+
+
+async def test_what_strangers_call_things_stays_text(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
+    async with ledger_at(database(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
+        for evil in EVILS:
+            record = ended(Client(name=evil, known=True), 10**6, model=evil, outcome="failed", error=evil,
+                           request_id=evil, text=evil)
+            ledger.add(replace(record, stop_reason=evil))
+        await ledger.close()
+    make_key("web", models=(EVIL.replace(" ", "/"),))
+    url = await serve(keep_prompts=True)
+    async with http.post(f"{url}/api/generate", json={"prompt": EVIL, "model": EVIL}, headers=shown(boss)) as response:
+        assert response.status == 200
+    page = await browser.open_page(f"{url}/admin")
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelectorAll('#requests tbody').length")
+    for css in ("#by-key [data-of=name]", "#by-model [data-of=name]", *(
+            f"#requests [data-of={of}]" for of in ("key", "model", "prompt", "error", "stop", "id"))):
+        said = await page.evaluate(f"[...document.querySelectorAll('{css}')].map(place => place.textContent)")
+        assert set(EVILS) <= set(said), css
+    assert await text(page, "#keys tr[data-key=web] [data-of=models]") == EVIL.replace(" ", "/")
+    await page.click("#new-key")
+    await page.type("[name=name]", EVIL)
+    await page.click("#create-yes")
+    await page.wait_for("document.querySelector('#name-problem').textContent")
+    assert await page.evaluate(MADE_OF_TEXT) == 0
+    assert [line for line in page.console if "/admin" not in line] == page.blocked == []
+
+    revoke("boss")
+    async with asyncio.timeout(5):
+        while await status(http, f"{url}/auth-status", shown(boss)) != 401:
+            await asyncio.sleep(0.05)
+    await page.click("[name=days][value='7']")  # it asks again, and is at the login then
+    await arrive(page, "document.querySelector('[role=alert]').textContent === 'This key was revoked.'")
+
+
+async def test_the_page_fits_a_phone_and_is_dark_where_the_reader_wants_that(
+        serve: Serve, browser: Browser, boss: str) -> None:
+    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+        ledger.add(ended(
+            Client(name=64 * "w", known=True), 10**15, model=200 * "m", error=200 * "e", request_id=100 * "i"))
+        await ledger.close()
+    make_key(64 * "k", requests_per_minute=10**9, tokens_per_minute=10**9, usd=10**9, models=(100 * "m", "b"))
+    page = await browser.open_page(f"{await serve()}/admin")
+    await page.call("Emulation.setDeviceMetricsOverride", **PHONE)
+    assert await page.evaluate(WIDTHS) == [360, 360, 360]
+    grounds = {await page.evaluate(GROUND)}
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelectorAll('#requests tbody').length")
+    assert await page.evaluate(GROUND) in grounds
+    await page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    grounds.add(await page.evaluate(GROUND))
+    await page.click("#requests .more")
+    assert await page.evaluate(WIDTHS) == [360, 360, 360]
+    await page.click("#new-key")
+    assert await page.evaluate("document.querySelector('#create').scrollWidth") <= 360
+    assert grounds == {"rgb(255, 255, 255)", "rgb(21, 24, 26)"}
+
+
+async def test_the_pages_policies_let_in_nothing_but_their_own_parts(
+        serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    url = await serve()
+    for headers, expected in (({}, LOGIN_POLICY), (kept(boss), POLICY)):
+        async with http.get(f"{url}/admin", headers=headers) as response:
+            style = "".join(re.findall("<style>(.*?)</style>", await response.text(), re.DOTALL))
+            assert not re.search(r"<script(?! type=\"module\" src=)| on[a-z]+=| style=", await response.text())
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert response.headers["Content-Security-Policy"] == expected.format(digest)
+        assert {name: response.headers[name] for name in (
+            "Referrer-Policy", "X-Content-Type-Options", "Cache-Control")} == {
+                "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+@pytest.mark.parametrize(("forwarded", "secure"), [({}, False), ({"X-Forwarded-Proto": "https"}, True)])
+async def test_the_cookie_is_for_the_administration_only_and_no_script_or_other_site_has_it(
+        serve: Serve, http: aiohttp.ClientSession, boss: str, forwarded: dict[str, str], secure: bool) -> None:
+    url = await serve()
+    asked = http.post(f"{url}/admin/session", data={"key": boss}, headers=forwarded, allow_redirects=False)
+    async with asked as response:
+        assert (response.status, response.headers["Location"]) == (303, "/admin")
+        [(name, morsel)] = response.cookies.items()
+    assert (name, morsel.value) == ("aioapp_admin", boss)
+    assert {key: value for key, value in morsel.items() if value and key != "secure"} == {
+        "path": "/admin", "httponly": True, "samesite": "Strict", "max-age": "43200"}
+    assert bool(morsel["secure"]) == secure
+    for path, expected in (
+            ("/admin", 200), ("/admin/keys", 200), ("/admin/assets/admin.js", 200), ("/admin/assets/login.html", 404),
+            ("/api/usage", 401), ("/auth-status", 401), ("/adminx", 401)):
+        assert await status(http, url + path, kept(boss)) == expected, path
+    async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=kept(boss)) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+async def test_a_page_from_elsewhere_can_use_neither_the_cookie_nor_the_forms(
+        serve: Serve, http: aiohttp.ClientSession, boss: str, origin: str) -> None:
+    url, headers = await serve(), {**kept(boss), "Origin": origin}
+    for method, path in (("GET", "/admin"), ("GET", "/admin/keys"), ("GET", "/admin/assets/admin.js"),
+                         ("DELETE", "/admin/keys/boss"), ("POST", "/admin/keys"), ("POST", "/admin/keys/boss/rotate")):
+        assert await status(http, url + path, headers, method) == 401
+    for path, sent in (("/admin/session", {"key": boss}), ("/admin/session/end", {})):
+        async with http.post(url + path, data=sent, headers=headers, allow_redirects=False) as response:
+            assert (response.status, list(response.cookies)) == (401, [])
+    assert await status(http, f"{url}/admin/keys", {**headers, "Origin": url}) == 200
+    assert await status(http, f"{url}/admin/keys", {**shown(boss), "Origin": origin}) == 200
+
+
+@pytest.mark.parametrize(("content_type", "sent"), [
+    (FORM, b""), (FORM, b"key="), (FORM, b"key=%FF%00"), (FORM, b"key=\xff"), (f"{FORM}; charset=nonsense", b"key=x"),
+    (FORM, 100_000 * b"&"), ("multipart/form-data", b"key=x"), ("multipart/form-data; boundary=a", b"key=x"),
+    ("multipart/form-data; boundary=a", b'--a\r\nContent-Transfer-Encoding: x\r\n\r\nabc\r\n--a--\r\n'),
+    ("application/json", b'{"key": "x"}'), ("text/plain", b"key=x")])
+async def test_a_form_that_holds_no_key_gets_the_login_again_whatever_it_is(
+        serve: Serve, http: aiohttp.ClientSession, boss: str, content_type: str, sent: bytes) -> None:
+    headers = {"Content-Type": content_type}
+    async with http.post(f"{await serve()}/admin/session", data=sent, headers=headers) as response:
+        assert (response.status, response.content_type, list(response.cookies)) == (401, "text/html", [])
+        assert 'role="alert"' in await response.text()
+
+
+async def test_who_looks_where_the_form_was_sent_to_is_shown_to_the_page_or_asked_for_a_key(
+        serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    caller, url = make_key("web"), f"{await serve()}/admin/session"
+    async with http.get(url, headers=kept(boss), allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (303, "/admin")
+    for headers, expected in (({}, 401), (kept("aio_old"), 401), (shown(caller), 403)):
+        async with http.get(url, headers=headers) as response:
+            assert (response.status, response.content_type) == (expected, "text/html")
+
+
+async def test_signing_out_takes_the_cookie_back(serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    url = await serve()
+    for headers, expected in ((kept(boss), 303), (kept("aio_old"), 401)):
+        async with http.post(f"{url}/admin/session/end", headers=headers, allow_redirects=False) as response:
+            morsel = response.cookies["aioapp_admin"]
+        assert (response.status, morsel.value, morsel["max-age"], morsel["path"]) == (expected, "", "0", "/admin")
