@@ -1,4 +1,4 @@
-"""What a program of your own needs to add to the server: an operation, a middleware, a way to start.
+"""What a program of your own needs to add to the server: an operation, a route, a middleware, a way to start.
 
 The README shows each of them at work.
 """
@@ -7,12 +7,13 @@ from aioapp.app import create_app, runner_of
 from aioapp.endpoints import OPERATIONS
 from aioapp.generation import Prompt, Turn
 from aioapp.settings import Settings, from_environ
-from aioapp.web import fields
+from aioapp.web import CLIENT, fields
+from aioapp.web.admission import ACCESS
 from aioapp.web.endpoint import Handler
 from aioapp.web.operation import Operation, prompt_of
 from aioapp.web.schemas import Answer, Body, Options
 
 __all__ = [
-    "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn", "create_app",
-    "fields", "from_environ", "main", "prompt_of", "runner_of",
+    "ACCESS", "CLIENT", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn",
+    "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of",
 ]

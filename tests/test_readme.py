@@ -549,6 +549,16 @@ async def test_the_added_middleware_tells_the_time_on_answers_streams_sockets_an
     assert all(re.fullmatch(r"app;dur=\d+\.\d{3}", headers["Server-Timing"]) for headers in seen)
 
 
+async def test_an_added_route_needs_a_key_but_for_one_that_is_opened_by_name(
+        http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    key = make_key("web")
+    async with own(tmp_path / "routes.py") as url:
+        async with http.get(f"{url}/whoami") as nobody, http.get(f"{url}/ping") as open_one:
+            assert (nobody.status, open_one.status) == (401, 200)
+        async with http.get(f"{url}/whoami", headers={"X-API-Key": key}) as response:
+            assert await response.json() == {"you": "web"}
+
+
 # Run it for others.
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 as one of your own program, is for callers.
 """
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -17,7 +17,8 @@ from aioapp.services import Services
 from aioapp.web import ADMITTED, CLIENT, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
 
-ACCESS = web.AppKey("access", Mapping[tuple[str, str], Access])
+ACCESS = web.AppKey("access", dict[tuple[str, str], Access])
+"""Whom each method of each path is for. What is not in it is for callers."""
 COOKIE = "aioapp_admin"
 LOOPBACK = re.compile(
     r"((([a-z0-9-]+\.)*localhost)|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
@@ -26,8 +27,7 @@ FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwa
 """What a proxy adds: the caller may be anywhere then."""
 
 
-def access_of(endpoints: tuple[Endpoint, ...]) -> Mapping[tuple[str, str], Access]:
-    """Whom each method of each path is for."""
+def access_of(endpoints: Iterable[Endpoint]) -> dict[tuple[str, str], Access]:
     return {(endpoint.method, endpoint.path): endpoint.access for endpoint in endpoints}
 
 
