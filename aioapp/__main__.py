@@ -41,10 +41,8 @@ def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> in
     try:
         settings = from_command_line(given, os.environ)
         supervisor.check(settings)
-        listening = listen(settings)
         logs.configure(settings)
-        if LIFELINE not in os.environ:
-            precautions.check(settings, database_path(settings.database, os.environ), where=reachable_at(listening))
+        listening = prepared(settings)
     except SettingError as error:
         print(f"aioapp: {error}", file=sys.stderr)
         return 2
@@ -78,6 +76,18 @@ async def serve(settings: Settings, listening: socket.socket, *, build: Build | 
         await drain(app, settings.shutdown_timeout)
     finally:
         await runner.cleanup()
+
+
+def prepared(settings: Settings) -> socket.socket:
+    """The socket to serve on, once it is safe to. A worker's supervisor has seen to that. Raises `SettingError`."""
+    listening = listen(settings)
+    try:
+        if LIFELINE not in os.environ:
+            precautions.check(settings, database_path(settings.database, os.environ), where=reachable_at(listening))
+    except SettingError:
+        listening.close()
+        raise
+    return listening
 
 
 def listen(settings: Settings) -> socket.socket:

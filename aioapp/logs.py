@@ -51,6 +51,8 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(level=max(level, logging.INFO), handlers=[handler])
     logging.captureWarnings(settings.log_format == "json")  # Python itself would print them as lines of no form
     logging.getLogger("aioapp").setLevel(level)
+    # Its warning quotes the subprotocols that a caller offers, and some offer their key as one.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     if not settings.access_log:
         requests.setLevel(logging.WARNING)
 

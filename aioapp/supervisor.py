@@ -2,7 +2,7 @@
 
 A worker is this program again, so that it loads whatever the files now hold. It inherits the socket as `--fd`, and, as
 the variable `AIOAPP_LIFELINE` tells it, a pipe that closes when the supervisor ends, however that ends: no worker
-outlives it.
+outlives it. What workers count for `/metrics` they keep in one folder, so that each can tell the sums of all.
 """
 import asyncio
 import logging
@@ -14,15 +14,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from aioapp.settings import SettingError, Settings
+from aioapp.settings import LIFELINE, SettingError, Settings
 
-LIFELINE = "AIOAPP_LIFELINE"
 TOO_SHORT = 2.0
 """Seconds: a worker that lives less long is not replaced at once, lest a broken one be started without end."""
 LONGEST_PAUSE = 30.0
 KILL_AFTER = 5.0
 """Seconds beyond the shutdown timeout after which a worker that does not end is killed."""
+COUNTS = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus-client knows in which folder several processes count together."""
 
 log = logging.getLogger("aioapp.supervisor")
 
@@ -31,13 +33,14 @@ log = logging.getLogger("aioapp.supervisor")
 class Workers:
     """Processes that run `command` with the files `fds` and the variables `env` (ours, if None).
 
-    `patience` is how long one gets to end, in seconds.
+    `patience` is how long one gets to end, in seconds; `counts` is the folder in which they count, if they share one.
     """
 
     command: Sequence[str]
     fds: Sequence[int] = ()
     env: Mapping[str, str] | None = None
     patience: float
+    counts: Path | None = None
     _running: set[asyncio.subprocess.Process] = field(default_factory=set)
     _renewed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -78,6 +81,12 @@ class Workers:
             raise
         finally:
             self._running.discard(process)
+            self._forget(process.pid)
+
+    def _forget(self, pid: int) -> None:
+        if self.counts is not None:
+            from aioapp.metrics import forget  # only now: we start in a moment, and take little memory
+            forget(pid, self.counts)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         terminate(process)
@@ -112,11 +121,12 @@ async def supervise(
     `environ` is what they find in their environment; `answering` is called once one of them answers.
     """
     stopped = stop()
-    with lifeline() as tie:
+    with lifeline() as tie, counting(settings, environ) as counts:
         own = ["--workers", "1", "--no-reload", "--fd", str(listening.fileno())]
         workers = Workers(
             command=[sys.executable, *program, *own], fds=(listening.fileno(), tie),
-            env={**environ, LIFELINE: str(tie)}, patience=settings.shutdown_timeout + KILL_AFTER)
+            env={**environ, LIFELINE: str(tie)} | ({COUNTS: str(counts)} if counts else {}), counts=counts,
+            patience=settings.shutdown_timeout + KILL_AFTER)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(workers.keep_one()) for _ in range(settings.workers)]
             tasks.append(group.create_task(announce(address, answering)))
@@ -136,6 +146,25 @@ def lifeline() -> Iterator[int]:
     finally:
         os.close(writing)
         os.close(reading)
+
+
+@contextmanager
+def counting(settings: Settings, environ: Mapping[str, str]) -> Iterator[Path | None]:
+    """The folder in which the workers count together: the one that is set, else one of our own where there are several.
+
+    None where there is one worker, or no folder to be had. To serve is worth more than to count.
+    """
+    if environ.get(COUNTS) or settings.workers == 1:
+        yield Path(environ[COUNTS]) if environ.get(COUNTS) else None
+        return
+    try:
+        folder = TemporaryDirectory(prefix="aioapp-counts-", ignore_cleanup_errors=True)
+    except OSError as error:
+        log.warning("/metrics tells what one worker has counted, any of them: %s.", error)
+        yield None
+        return
+    with folder as name:
+        yield Path(name)
 
 
 async def announce(address: tuple[str, int], answering: Callable[[], None]) -> None:

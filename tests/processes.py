@@ -112,7 +112,8 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Ours without what would set up a server; with warnings shown, for tests that look at stderr."""
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith(("API_", "ANTHROPIC_", "CLAUDE_", "GUNICORN_"))}
-    return {**kept, "PYTHONWARNINGS": "default", "HOME": "/nonexistent", **more}
+    scratch = {"TMPDIR": kept["XDG_STATE_HOME"]}  # what a killed server leaves behind goes with the test's own folder
+    return {**kept, **scratch, "PYTHONWARNINGS": "default", "HOME": "/nonexistent", **more}
 
 
 def upstream_at(url: str) -> dict[str, str]:

@@ -179,7 +179,7 @@ async def test_every_bad_key_is_refused_in_about_the_same_time(
                 assert response.status == 401
             times[name].append(time.perf_counter() - began)
     medians = [statistics.median(taken) for taken in times.values()]
-    assert max(medians) < 1.7 * min(medians), {name: statistics.median(taken) for name, taken in times.items()}
+    assert max(medians) < 2.5 * min(medians), {name: statistics.median(taken) for name, taken in times.items()}
 
 
 async def test_only_who_has_the_secret_learns_why_it_is_refused(
