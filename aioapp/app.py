@@ -25,7 +25,7 @@ from aioapp.upstream.retries import Retries
 from aioapp.upstream.session import client_session
 from aioapp.usage import DEFAULT_PRICES, parse_prices
 from aioapp.web import SERVICES
-from aioapp.web.admission import ACCESS, access_of, admitted, tell_limits
+from aioapp.web.admission import admitted, serve, tell_limits
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import explained, identified, logged, stamp
 from aioapp.web.operation import Operation
@@ -49,9 +49,7 @@ def create_app(
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[identified, logged, explained, admitted])
     app.on_response_prepare.append(stamp)
     app.on_response_prepare.append(tell_limits)
-    served = endpoints(operations)
-    app.router.add_routes([endpoint.route for endpoint in served])
-    app[ACCESS] = access_of(served)
+    serve(app, endpoints(operations))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
     app[TALKS] = set()
 

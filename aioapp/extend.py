@@ -8,12 +8,12 @@ from aioapp.endpoints import OPERATIONS
 from aioapp.generation import Prompt, Turn
 from aioapp.settings import Settings, from_environ
 from aioapp.web import CLIENT, fields
-from aioapp.web.admission import ACCESS
+from aioapp.web.admission import set_access
 from aioapp.web.endpoint import Handler
 from aioapp.web.operation import Operation, prompt_of
 from aioapp.web.schemas import Answer, Body, Options
 
 __all__ = [
-    "ACCESS", "CLIENT", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn",
-    "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of",
+    "CLIENT", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn",
+    "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of", "set_access",
 ]

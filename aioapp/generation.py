@@ -4,6 +4,7 @@ REST is a stream that was folded, SSE and WebSocket are one that was framed; not
 """
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Literal
 
 from aioapp.clients import NOBODY, Client
@@ -18,6 +19,8 @@ AROUND_TEXT = 80
 """Bytes of JSON around the text of a delta."""
 BYTES_A_TOKEN = 3
 """How many bytes of text make a token, to guess by; of English it is nearer to 4."""
+TOKENS_A_SECOND = 100
+"""How fast Claude writes, to guess by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +52,20 @@ class Prompt:
 
 
 class Meter:
-    """What is known of one call while it runs: the tokens that it takes, and the seconds that Claude is waited for.
+    """What is known of one call while it runs: whether Claude was asked, the tokens and the seconds that it takes.
 
     `metered` feeds it, the layers around that read it; `record` is there once the call has ended, for
     one who takes it. It looks only into the events that carry usage.
     """
 
-    __slots__ = ("_begun", "_fold", "_guess", "_uncounted", "record", "waited")
+    __slots__ = ("_begun", "_fold", "_guess", "_uncounted", "asked", "record", "waited")
 
     def __init__(self) -> None:
         self._begun = False
         self._fold = Fold()
         self._guess = (0, 0)
         self._uncounted = 0
+        self.asked = False
         self.waited = 0.0
         self.record: Record | None = None
 
@@ -73,17 +77,19 @@ class Meter:
             elif event.name == "content_block_delta":
                 self._uncounted += max(1, len(event.raw) - AROUND_TEXT)
 
-    def cut(self, prompt: "Prompt", *, by_us: bool) -> None:
+    def cut(self, call: "Call", *, by_us: bool, seconds: float) -> None:
         """The answer ended before its end. What Claude had not counted by then is guessed, from the text that came.
 
-        Where nothing came, Claude has read the prompt all the same if it was `by_us` that it was stopped; if it was
-        Claude who failed, it takes nothing for that.
+        Where nothing came, Claude has read the prompt all the same if it was `by_us` that it was stopped, and has
+        written for `seconds` what was to come in one piece. If it was Claude who failed, it takes nothing for that.
         """
+        prompt = call.prompt
         if self._begun:
             left = max(0, prompt.max_tokens - self._counted().output_tokens)
             self._guess = (0, min(left, -(-self._uncounted // BYTES_A_TOKEN)))
         elif by_us:
-            self._guess = (-(-prompt.size // BYTES_A_TOKEN), 0)
+            written = 0 if call.live else min(prompt.max_tokens, ceil(seconds * TOKENS_A_SECOND))
+            self._guess = (-(-prompt.size // BYTES_A_TOKEN), written)
 
     @property
     def model(self) -> str | None:
@@ -111,7 +117,10 @@ class Meter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One generation, ended. Times are in seconds; `first` is the time to the first batch, None if there was none."""
+    """One generation, ended. Times are in seconds; `first` is the time to the first batch, None if there was none.
+
+    `asked` says whether Claude was: what we refuse ourselves is no use of Claude.
+    """
 
     call: "Call"
     outcome: Outcome
@@ -122,6 +131,7 @@ class Record:
     nanodollars: int
     first: float | None
     duration: float
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

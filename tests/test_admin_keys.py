@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioapp.app import create_app
-from aioapp.endpoints.admin.keys import CREATE, check_granted
+from aioapp.endpoints.admin.keys import CREATE, may_grant
 from aioapp.endpoints.admin.shapes import asked_for
 from aioapp.errors import Forbidden
 from aioapp.keys import Key, Keyring, table
@@ -178,6 +178,18 @@ async def test_a_key_that_is_no_admins_makes_none_and_an_admins_own_can_be_rotat
     assert [key["name"] for key in (await ask(http, renewed["secret"], "GET", url + KEYS))["keys"]] == ["boss", "web"]
 
 
+async def test_a_secret_that_was_replaced_cannot_outlive_its_grace_by_changing_keys(
+        serve: Serve, http: aiohttp.ClientSession) -> None:
+    lost, url = make_key("boss", admin=True), await serve()
+    make_key("web")
+    renewed = (await ask(http, lost, "POST", f"{url}/admin/keys/boss/rotate", json={"grace_seconds": 3600}))["secret"]
+    for method, path, body in (("POST", "/admin/keys/boss/rotate", {"grace_seconds": 0}),
+                               ("POST", KEYS, {"name": "other", "admin": True}), ("DELETE", "/admin/keys/web", None)):
+        async with http.request(method, url + path, json=body, headers=shown(lost)) as response:
+            assert (response.status, "was replaced" in (await response.json())["detail"]) == (403, True)
+    assert await status(http, url, lost) == await status(http, url, renewed) == 200
+
+
 async def test_a_key_that_was_revoked_elsewhere_a_moment_ago_grants_nothing(
         serve: Serve, http: aiohttp.ClientSession) -> None:
     boss, url = make_key("boss", admin=True), await serve()
@@ -206,16 +218,17 @@ def test_whatever_keys_grant_in_turn_none_has_more_than_the_first(root: Terms, w
     at, connection = Clock().now, sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection)
     first = asked_for(loaded(CREATE, {**root, "name": "first", "admin": True}), at=at)
-    table.create(connection, first, at=at)
+    shown_once = {"first": table.create(connection, first, at=at)}
     granted: list[Key] = [first]
     for number, (by, terms) in enumerate(wanted):
         key = asked_for(loaded(CREATE, {**terms, "name": f"key-{number}"}), at=at)
         administrators = [key for key in granted if key.admin]
+        granter = administrators[by % len(administrators)]
         try:
-            check_granted(connection, key, by=administrators[by % len(administrators)].name, at=at)
+            may_grant(connection, key, by=granter.client(shown_once[granter.name].split("_")[1]), at=at)
         except Forbidden:
             continue
-        table.create(connection, key, at=at)
+        shown_once[key.name] = table.create(connection, key, at=at)
         granted.append(key)
     connection.close()
     assert [key.exceeds(first) for key in granted] == [[]] * len(granted)

@@ -5,13 +5,16 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from aioapp.app import create_app
 from aioapp.settings import Settings
+from aioapp.web.admission import address_of
 from tests.conftest import Serve, start
 from tests.keyed import make_key, revoke, shown
 
@@ -148,6 +151,67 @@ async def test_a_preflight_passes_without_a_key_because_browsers_send_none_with_
         assert response.headers["Access-Control-Allow-Headers"].lower() == "x-api-key"
     async with http.options(f"{guarded}/api/generate") as response:
         assert response.status == 401
+
+
+async def test_no_header_makes_a_preflight_of_a_request_that_a_route_of_ones_own_would_take(
+        stack: AsyncExitStack, http: aiohttp.ClientSession) -> None:
+    make_key()
+    app = application()
+    app.router.add_route("*", "/proxy/{tail:.*}", answered)
+    url = await start(app, stack)
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
+    async with http.options(f"{url}/proxy/x", headers=headers) as response:
+        assert response.status == 401
+
+
+async def answered(request: web.Request) -> web.Response:
+    return web.Response(text="mine")
+
+
+async def test_a_route_of_ones_own_is_closed_whose_path_reads_like_an_open_one(
+        stack: AsyncExitStack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    key = make_key()
+    (tmp_path / "secret.txt").write_text("secret")
+    app, domain = application(), web.Application()
+    for path in ("/", "/health"):
+        domain.router.add_get(path, answered)
+    app.add_domain("internal.example", domain)
+    for prefix in ("/docs", "/admin"):
+        app.router.add_static(prefix, tmp_path)
+    url = await start(app, stack)
+    for path in ("/", "/health", "/docs/secret.txt", "/admin/secret.txt"):
+        headers = {"Host": "internal.example"} if len(path) < 9 else {}
+        async with http.get(url + path, headers=headers) as refused, http.get(
+                url + path, headers=headers | shown(key)) as response:
+            assert (refused.status, response.status) == (401, 200)
+
+
+async def test_a_sub_application_is_answered_for_a_key_with_limits_too(
+        stack: AsyncExitStack, http: aiohttp.ClientSession) -> None:
+    key = make_key(requests_per_minute=5)
+    app, below = application(), web.Application()
+    below.router.add_get("/x", answered)
+    app.add_subapp("/sub", below)
+    async with http.get(f"{await start(app, stack)}/sub/x", headers=shown(key)) as response:
+        assert (response.status, response.headers["RateLimit"][:15]) == (200, '"requests";r=4;')
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_a_page_from_elsewhere_does_not_read_the_metrics(
+        stack: AsyncExitStack, http: aiohttp.ClientSession, keyed: bool) -> None:
+    if keyed:
+        make_key()
+    url = await start(application(), stack)
+    async with http.get(f"{url}/metrics", headers={"Origin": "https://evil.example"}) as response:
+        assert response.status == (401 if keyed else 403)
+
+
+@pytest.mark.parametrize(("address", "caller"), [
+    ("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("2001:db8:1:2:3:4:5:6", "2001:0db8:0001:0002::/64"),
+    ("fe80::1%eth0", "fe80:0000:0000:0000::/64"), ("", "")])
+def test_a_caller_without_a_key_is_an_address_of_ipv4_or_a_network_of_ipv6(address: str, caller: str) -> None:
+    request = make_mocked_request("GET", "/").clone(remote=address)
+    assert address_of(request) == caller
 
 
 async def test_a_key_of_a_megabyte_is_refused_before_it_is_a_key(

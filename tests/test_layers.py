@@ -272,7 +272,33 @@ async def test_metered_guesses_what_a_call_took_that_was_stopped_before_claude_c
             waiting.cancel()
         with pytest.raises((asyncio.CancelledError, errors.UpstreamTimeout)):
             await waiting
+    usage = asked.meter.usage
+    assert (usage.input_tokens, 1 <= usage.output_tokens <= 5) == (1, True)  # some of an answer in one piece
+
+
+async def test_metered_guesses_no_output_of_a_stream_that_had_not_begun() -> None:
+    async def silent(call: Call) -> AsyncGenerator[Batch, None]:
+        yield []
+        await asyncio.Event().wait()
+
+    asked = replace(call(), live=True)
+    generation = metered(silent)(asked)
+    await anext(generation)
+    await generation.aclose()
     assert asked.meter.usage == Usage(input_tokens=1)
+
+
+async def test_a_record_tells_whether_claude_was_asked_at_all() -> None:
+    records: list[Record] = []
+    drain = Drain()
+    await drain.wait(0.0)
+    observe = observed(began=lambda call: None, ended=records.append, cost=DEFAULT_PRICES.cost)
+    for inner in (drained(drain)(metered(Source().generate)), metered(Source().generate)):
+        try:
+            await all_of(observe(inner), call())
+        except errors.ShuttingDown:
+            continue
+    assert [record.asked for record in records] == [False, True]
 
 
 async def test_metered_guesses_text_that_came_after_the_last_count_up_to_what_was_asked_for() -> None:

@@ -549,6 +549,12 @@ async def test_the_added_middleware_tells_the_time_on_answers_streams_sockets_an
     assert all(re.fullmatch(r"app;dur=\d+\.\d{3}", headers["Server-Timing"]) for headers in seen)
 
 
+async def test_the_added_middleware_leaves_refusals_alone(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    make_key()
+    async with own(tmp_path / "timing.py") as url, http.get(f"{url}/auth-status") as response:
+        assert response.status == 401
+
+
 async def test_an_added_route_needs_a_key_but_for_one_that_is_opened_by_name(
         http: aiohttp.ClientSession, tmp_path: Path) -> None:
     key = make_key("web")

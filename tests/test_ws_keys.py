@@ -179,6 +179,15 @@ async def test_who_says_nothing_is_waited_for_as_long_as_is_set_and_no_longer(
         assert await ended(socket) == 1008
 
 
+async def test_pings_do_not_lengthen_the_wait_for_a_key(stack: AsyncExitStack, http: aiohttp.ClientSession) -> None:
+    make_key()
+    app = create_app(Settings(simulate=True, simulate_pace=0.0, shutdown_timeout=0.2))
+    url = await start(with_services(app, introduction=0.3, ping=0.05), stack)
+    async with http.ws_connect(url + PATH) as socket:
+        async with asyncio.timeout(2):
+            assert (await told(socket))["detail"] == "No key came."
+
+
 async def test_who_has_said_its_key_may_be_silent_as_long_as_it_likes(
         stack: AsyncExitStack, http: aiohttp.ClientSession) -> None:
     key = make_key()

@@ -1,6 +1,5 @@
 """Keys in the database: plain functions on a connection, whose transaction is their caller's."""
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from sqlite3 import Connection, DataError, Row
@@ -9,10 +8,12 @@ from typing import Any
 from aioapp.clients import Budget, Limits
 from aioapp.errors import Conflict, NotFound
 from aioapp.keys.key import NAME, Key, Secret, mint
+from aioapp.store.damage import sound
 
 LONGEST_GRACE = timedelta(days=365)
 
 
+@sound()
 def version(connection: Connection) -> int:
     """A number that changes with every change of a key or a secret, and that begins anywhere in a new database."""
     for row in rows(connection, "SELECT version FROM keys_version"):
@@ -20,22 +21,33 @@ def version(connection: Connection) -> int:
     raise DataError("it does not say which version of the keys it holds")
 
 
+@sound()
 def load(connection: Connection) -> tuple[dict[str, Key], dict[str, Secret]]:
     """All keys by name, and all secrets by public id."""
     found = map(secret_of, rows(connection, "SELECT id, key, digest, expires_at FROM secrets"))
     return {key.name: key for key in listed(connection)}, {secret.id: secret for secret in found}
 
 
+@sound()
 def listed(connection: Connection) -> list[Key]:
     return [key_of(row) for row in rows(connection, "SELECT * FROM keys ORDER BY name")]
 
 
+@sound()
 def find(connection: Connection, name: str) -> Key:
     """The key called `name`, whatever its state. Raises `NotFound`."""
     if NAME.fullmatch(name):  # other texts need not be ones that SQLite takes
         for row in rows(connection, "SELECT * FROM keys WHERE name = ?", name):
             return key_of(row)
     raise NotFound(f"There is no key with the name {name[:64]!a}.")
+
+
+@sound()
+def secret(connection: Connection, id: str) -> Secret:
+    """The secret with this public id. Raises `NotFound`."""
+    for row in rows(connection, "SELECT id, key, digest, expires_at FROM secrets WHERE id = ?", id):
+        return secret_of(row)
+    raise NotFound("There is no such secret.")
 
 
 def create(connection: Connection, key: Key, *, at: datetime) -> str:
@@ -101,7 +113,7 @@ def row_of(key: Key) -> dict[str, Any]:
 
 
 def key_of(row: Row) -> Key:
-    with sound("key", row["name"]):
+    with sound(f"the key {row['name']!a} in it"):
         budget, per = row["budget"], row["budget_per"]
         return Key(
             name=row["name"],
@@ -116,17 +128,10 @@ def key_of(row: Row) -> Key:
 
 
 def secret_of(row: Row) -> Secret:
-    with sound("secret", row["id"]):
+    with sound(f"the secret {row['id']!a} in it"):
+        if not isinstance(row["digest"], bytes):  # it is compared with what callers show
+            raise ValueError("a digest that is no bytes")
         return Secret(id=row["id"], key=row["key"], digest=row["digest"], expires_at=moment(row["expires_at"]))
-
-
-@contextmanager
-def sound(kind: str, name: str) -> Iterator[None]:
-    """A row that means nothing was not written by us: then the database cannot be used, and lets nobody in."""
-    try:
-        yield
-    except ValueError as error:
-        raise DataError(f"the {kind} {name!a} in it cannot be: {error}") from None
 
 
 def stamp(at: datetime) -> str:

@@ -14,6 +14,7 @@ BY_US = (asyncio.CancelledError, GeneratorExit, UpstreamTimeout)
 def metered(inner: Generate) -> Generate:
     async def generate(call: Call) -> AsyncGenerator[Batch, None]:
         meter, began = call.meter, perf_counter()
+        meter.asked = True
         try:
             async with aclosing(inner(call)) as batches:
                 async for batch in batches:
@@ -23,7 +24,7 @@ def metered(inner: Generate) -> Generate:
                     began = perf_counter()
             meter.waited += perf_counter() - began
         except BaseException as error:
-            meter.cut(call.prompt, by_us=isinstance(error, BY_US))
+            meter.cut(call, by_us=isinstance(error, BY_US), seconds=perf_counter() - began)
             raise
 
     return generate

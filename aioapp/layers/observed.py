@@ -68,4 +68,5 @@ class Watch:
             nanodollars=cost(meter.model or model or "", usage),
             first=self._first,
             duration=asyncio.get_running_loop().time() - self._began,
+            asked=meter.asked,
         )

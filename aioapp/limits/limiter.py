@@ -111,6 +111,10 @@ class Limiter:
 
     def close(self) -> None:
         """Let the board go. What is still in flight counts as left by a process that has ended."""
+        self._pay_up()
+        self._drop()
+
+    def _drop(self) -> None:
         table, self._table = self._table, None
         if table is not None:
             table.board.close()
@@ -165,7 +169,7 @@ class Limiter:
 
     def _opened(self) -> Table:
         if self._table is not None and self._table.board.lost():
-            self.close()
+            self._drop()
         if self._table is None:
             board = self._open_board()
             try:
@@ -178,7 +182,7 @@ class Limiter:
     def _report(self, error: OSError) -> None:
         """Once, until it recovers. Where we came too late for a turn, the board is as good as it was."""
         if not isinstance(error, TimeoutError):
-            self.close()
+            self._drop()
         if not self._failing:
             log.error("The counts of the limits cannot be used: %s", error)
         self._failing = True

@@ -1,4 +1,6 @@
 """How many tokens a prompt may take, said before Claude has counted them."""
+from unicodedata import normalize
+
 from aioapp.generation import Prompt
 
 PER_TURN = 16
@@ -20,5 +22,10 @@ def most_tokens(prompt: Prompt) -> tuple[int, int]:
 
 
 def size(text: str) -> int:
-    """In bytes of UTF-8; a lone surrogate, which has none, takes as many as what it is replaced by."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    """In bytes of UTF-8; a lone surrogate, which has none, takes as many as what it is replaced by.
+
+    A tokenizer may first bring text to its compatible form, in which a character may become many: the longer counts.
+    """
+    if text.isascii():
+        return len(text)
+    return max(len(form.encode("utf-8", "surrogatepass")) for form in (text, normalize("NFKC", text)))

@@ -2,11 +2,13 @@
 from aiohttp import web
 
 from aioapp.clients import Client
+from aioapp.gate import Gate
 from aioapp.generation import Call
 from aioapp.services import Services
 
 SERVICES = web.AppKey("services", Services)
 REQUEST_ID = web.RequestKey("request_id", str)
+GATE = web.RequestKey("gate", Gate)
 CLIENT = web.RequestKey("client", Client)
 ADMITTED = web.RequestKey("admitted", int)
 CALL = web.RequestKey("call", Call)

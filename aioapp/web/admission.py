@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohttp import hdrs, web
 
@@ -14,11 +14,13 @@ from aioapp.errors import AppError, Forbidden
 from aioapp.gate import Stranger
 from aioapp.limits import policy_field, standing_field
 from aioapp.services import Services
-from aioapp.web import ADMITTED, CLIENT, SERVICES
+from aioapp.web import ADMITTED, CLIENT, GATE, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
 
-ACCESS = web.AppKey("access", dict[tuple[str, str], Access])
-"""Whom each method of each path is for. What is not in it is for callers."""
+ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
+"""Whom each method of each resource is for. What is not in it is for callers."""
+PREFLIGHTED = web.AppKey("preflighted", frozenset[web.AbstractResource])
+"""The resources whose preflights are answered for us, by aiohttp-cors."""
 COOKIE = "aioapp_admin"
 LOOPBACK = re.compile(
     r"((([a-z0-9-]+\.)*localhost)|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
@@ -27,14 +29,29 @@ FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwa
 """What a proxy adds: the caller may be anywhere then."""
 
 
-def access_of(endpoints: Iterable[Endpoint]) -> dict[tuple[str, str], Access]:
-    return {(endpoint.method, endpoint.path): endpoint.access for endpoint in endpoints}
+def serve(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
+    """Add the endpoints' routes, each for whom it says."""
+    app[ACCESS] = {}
+    for endpoint in endpoints:
+        for route in app.router.add_routes([endpoint.route]):
+            set_access(app, route, access=endpoint.access)
+    app[PREFLIGHTED] = frozenset(resource for resource, _ in app[ACCESS])
+
+
+def set_access(app: web.Application, route: web.AbstractRoute, *, access: Access) -> None:
+    """Say whom a route is for: `"open"` is for everybody, `"admin"` for admin keys. Else it is for callers with a key.
+
+    It goes by the route's own resource, not by its path: another application's may read the same.
+    """
+    assert route.resource is not None
+    app[ACCESS][route.resource, route.method] = access
 
 
 @web.middleware
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass as its route says, and note who asks."""
     services, access = request.app[SERVICES], wanted(request)
+    request[GATE] = services.gate
     rebinding_refused(request, services)
     if access in ("open", "itself") or is_preflight(request):
         return await handler(request)
@@ -43,7 +60,7 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
     if access == "admin":
         request[CLIENT] = administrator(request)
     elif access == "machine":
-        if not is_local(request):
+        if not is_local(request) or is_foreign(request):
             request[CLIENT] = services.gate.administrator(shown(request))
     else:
         request[CLIENT] = caller(request, services)
@@ -55,7 +72,7 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
 def wanted(request: web.Request) -> Access:
     resource = request.match_info.route.resource
     method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-    return request.app[ACCESS].get((method, resource.canonical), "caller") if resource else "known"
+    return request.app[ACCESS].get((resource, method), "caller") if resource else "known"
 
 
 def caller(request: web.Request, services: Services) -> Client:
@@ -102,11 +119,24 @@ def address_of(request: web.Request) -> str:
     remote = request.remote or ""
     if ":" not in remote:
         return remote
-    return ":".join(ip_address(remote.partition("%")[0]).exploded.split(":")[:4]) + "::/64"
+    match plain(remote):
+        case IPv6Address() as address:
+            return ":".join(address.exploded.split(":")[:4]) + "::/64"
+        case address:
+            return str(address)
+
+
+def plain(address: str) -> IPv4Address | IPv6Address:
+    """The address; the one of IPv4 that a socket for both writes as one of IPv6. Raises `ValueError`."""
+    found = ip_address(address.partition("%")[0])
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def is_preflight(request: web.Request) -> bool:
-    return request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+    """Whether a browser asks if a page may ask; without a key, but aiohttp-cors answers, and nothing of ours is run."""
+    return (request.method == hdrs.METH_OPTIONS and hdrs.ORIGIN in request.headers
+            and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+            and request.match_info.route.resource in request.app[PREFLIGHTED])
 
 
 def is_handshake(request: web.Request) -> bool:
@@ -137,7 +167,7 @@ def is_loopback(address: str) -> bool:
     if address == "127.0.0.1":
         return True
     try:
-        return ip_address(address.partition("%")[0]).is_loopback
+        return plain(address).is_loopback
     except ValueError:
         return False
 
@@ -149,4 +179,4 @@ async def tell_limits(request: web.Request, response: web.StreamResponse) -> Non
         return
     response.headers["RateLimit-Policy"] = policy
     with suppress(AppError):  # the answer itself is worth more than this
-        response.headers["RateLimit"] = standing_field(request.app[SERVICES].gate.limiter.standing(client))
+        response.headers["RateLimit"] = standing_field(request[GATE].limiter.standing(client))

@@ -5,6 +5,8 @@ callers of the FastAPI example that this server takes over know how to read.
 """
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import date
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
@@ -70,16 +72,33 @@ def whole(least: int, most: int, **more: Any) -> fields.Integer:
         validate=bounds(least, most), **described(more))
 
 
-def counted(least: int, most: int, **more: Any) -> fields.Integer:
-    """A whole number in a query, where all is text."""
-    return fields.Integer(
+class Counted(fields.Integer):
+    """A whole number in a query, where all is text: digits and nothing else."""
+
+    def _deserialize(self, value: Value, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        if not (value.isascii() and value.isdecimal() and len(value) < 20):
+            raise self.make_error("invalid", input=value)
+        return int(value)
+
+
+class Day(fields.Date):
+    """A day of the calendar, as RFC 3339 writes it; ISO 8601 has other ways too."""
+
+    def _deserialize(self, value: Value, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> date:
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            with suppress(ValueError):
+                return date.fromisoformat(value)
+        raise self.make_error("invalid", input=value, obj_type="date")
+
+
+def counted(least: int, most: int, **more: Any) -> Counted:
+    return Counted(
         error_messages=messages("type_error.integer|value is not a valid integer"), validate=bounds(least, most),
         **described(more))
 
 
-def day(**more: Any) -> fields.Date:
-    """A day of the calendar, ISO 8601."""
-    return fields.Date(error_messages=messages("value_error.date|invalid date format"), **described(more))
+def day(**more: Any) -> Day:
+    return Day(error_messages=messages("value_error.date|invalid date format"), **described(more))
 
 
 def number(least: float, most: float, **more: Any) -> Number:

@@ -64,10 +64,12 @@ class Talk:
 
     async def listen(self) -> None:
         """Take frames until the socket closes. Nobody is listened to for long who has not said who it is."""
+        # One deadline for all of it: each ping would begin a new wait.
+        until = asyncio.get_running_loop().time() + self.request.app[SERVICES].introduction
         while True:
-            patience = None if self.client else self.request.app[SERVICES].introduction
             try:
-                message = await self.socket.receive(patience)
+                async with asyncio.timeout_at(None if self.client else until):
+                    message = await self.socket.receive()
             except TimeoutError:
                 return await self._dismiss(errors.Unauthorized("No key came."), None)
             if message.type in ENDS:

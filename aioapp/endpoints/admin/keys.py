@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from aioapp import errors
+from aioapp.clients import Client
 from aioapp.endpoints.admin.shapes import (
     KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody, asked_for,
 )
@@ -21,12 +22,22 @@ JSON = "application/json"
 BODY_ERRORS = (errors.BadRequest, errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
 
 
-def check_granted(connection: Connection, wanted: Key, *, by: str, at: datetime) -> None:
-    """Raises `Forbidden` where the key called `by` would grant more than it has, or has anything no longer."""
-    own = table.find(connection, by)
+def may_change(connection: Connection, client: Client, *, at: datetime) -> Key:
+    """The key of whoever changes keys, as it is by now. Raises `Forbidden`.
+
+    A secret that was replaced may have been lost to somebody: it must not outlive its grace by making another.
+    """
+    own = table.find(connection, client.name)
     if own.state(at) != "active":
         raise errors.Forbidden(f"Your key is {own.state(at)}.")
-    if beyond := wanted.exceeds(own):
+    if table.secret(connection, client.secret).expires_at is not None:
+        raise errors.Forbidden("Your secret was replaced. Change keys with the new one.")
+    return own
+
+
+def may_grant(connection: Connection, wanted: Key, *, by: Client, at: datetime) -> None:
+    """Raises `Forbidden` where `by` would grant more than it has."""
+    if beyond := wanted.exceeds(may_change(connection, by, at=at)):
         raise errors.Forbidden(f"Your key cannot grant more than it has: {', '.join(beyond)}.")
 
 
@@ -43,10 +54,10 @@ async def shown(request: web.Request) -> web.Response:
 
 async def created(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
-    key, creator = asked_for(loaded(CREATE, await read_json(request)), at=at), request[CLIENT].name
+    key, creator = asked_for(loaded(CREATE, await read_json(request)), at=at), request[CLIENT]
 
     def create(connection: Connection) -> str:
-        check_granted(connection, key, by=creator, at=at)
+        may_grant(connection, key, by=creator, at=at)
         return table.create(connection, key, at=at)
 
     return one_key(key, status=201, secret=await changed(request, create))
@@ -54,16 +65,21 @@ async def created(request: web.Request) -> web.Response:
 
 async def revoked(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
-    return one_key(await changed(request, lambda connection: table.revoke(connection, named(request), at=at)))
+
+    def revoke(connection: Connection) -> Key:
+        may_change(connection, request[CLIENT], at=at)
+        return table.revoke(connection, named(request), at=at)
+
+    return one_key(await changed(request, revoke))
 
 
 async def rotated(request: web.Request) -> web.Response:
-    at, rotator = datetime.now(UTC), request[CLIENT].name
+    at, rotator = datetime.now(UTC), request[CLIENT]
     grace = timedelta(seconds=loaded(ROTATE, await read_json(request))["grace_seconds"])
 
     def rotate(connection: Connection) -> tuple[Key, str]:
         key = table.find(connection, named(request))
-        check_granted(connection, key, by=rotator, at=at)  # its new secret is handed out
+        may_grant(connection, key, by=rotator, at=at)  # its new secret is handed out
         return key, table.rotate(connection, key.name, at=at, grace=grace)
 
     key, secret = await changed(request, rotate)
