@@ -1,6 +1,7 @@
 """The books: who may come in, what everybody used and what that cost. Kept while the server runs."""
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,11 @@ from aioapp.limits import Limiter, open_board
 from aioapp.metrics import Metrics
 from aioapp.store.database import Database
 from aioapp.usage import Ledger, Prices
+
+PAUSE = 1.0
+"""Seconds until work that has failed begins again."""
+
+log = logging.getLogger("aioapp.books")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +34,10 @@ class Books:
         self.metrics.in_flight(+1)
 
     def ended(self, record: Record) -> None:
-        """It ended, however it did."""
+        """It ended, however it did. What never came to Claude, because we refused it, is no use of Claude."""
         self.metrics.in_flight(-1)
+        if not record.asked:
+            return
         self.metrics.generation(record, model=self.prices.name(record.model or record.call.prompt.model or ""))
         self.ledger.add(record)
 
@@ -52,19 +60,29 @@ async def open_books(
         await keyring.refresh()
         await ledger.refresh()
         stack.push_async_callback(ledger.close)
-        await stack.enter_async_context(running(keyring.run()))
-        await stack.enter_async_context(running(ledger.run()))
+        await stack.enter_async_context(running(keyring.run))
+        await stack.enter_async_context(running(ledger.run))
         yield Books(
             gate=Gate(keyring=keyring, limiter=limiter, anonymous=anonymous, open=allow_anonymous),
             database=database, ledger=ledger, prices=prices, metrics=Metrics(shared=shared_metrics))
 
 
 @asynccontextmanager
-async def running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Have `work` done on the side, until this is left."""
-    task = asyncio.create_task(work)
+async def running(work: Callable[[], Awaitable[None]], *, pause: float = PAUSE) -> AsyncIterator[None]:
+    """Have `work`, which has no end of its own, done on the side until this is left. Where it ends, it begins again."""
+    task = asyncio.create_task(kept_up(work, pause=pause))
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+async def kept_up(work: Callable[[], Awaitable[None]], *, pause: float) -> None:
+    """Without it the server would go on, and let in whoever was revoked or has spent all."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("The books are no longer kept; that begins again in %g s.", pause)
+        await asyncio.sleep(pause)

@@ -16,8 +16,8 @@ from aioapp.keys import Key, expiry, table
 from aioapp.keys.key import END_OF_TIME
 from aioapp.keys.telling import moment, row_of, terms, told, use
 from aioapp.keys.terms import count, grace, nanodollars
+from aioapp.store.damage import FAILURES, reason
 from aioapp.store.database import connect, transacted
-from aioapp.store.migrations import NewerDatabase
 from aioapp.store.place import database_path
 from aioapp.usage import reports
 
@@ -46,7 +46,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, clock: Clock = parti
         return refused(str(error.detail), status=REFUSED)
     except ValueError as error:
         return refused(str(error), status=UNUSABLE)
-    except (sqlite3.Error, OSError, NewerDatabase) as error:
+    except FAILURES as error:
         return refused(f"the database {path} cannot be used: {reason(error)}", status=UNUSABLE)
     for text, stream in ((note, sys.stderr), (out, sys.stdout)):
         if text:
@@ -65,10 +65,6 @@ def refused(line: str, *, status: int) -> int:
     visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
     print(f"aioapp: {visible}", file=sys.stderr)
     return status
-
-
-def reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def create(asked: Asked, at: datetime) -> Work:

@@ -93,14 +93,20 @@ class Metrics:
         self._in_flight.inc(delta)
 
     def render(self) -> bytes:
-        """All counts in Prometheus's text format, of content type `CONTENT_TYPE`."""
+        """All counts in Prometheus's text format, of content type `CONTENT_TYPE`.
+
+        Our own part alone where what others have counted cannot be read, as when the folder was removed.
+        """
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
         if self._shared is None:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
-        multiprocess.MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]  # it has no hints
-        return generate_latest(everybody)
+        try:
+            multiprocess.MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]  # no hints
+            return generate_latest(everybody)
+        except (OSError, ValueError):  # ValueError: it is no folder
+            return generate_latest(self._registry)
 
     def _set_up_requests(self) -> None:
         self._requests = cache(self._counter("requests", "Requests, ended", "method", "path", "status").labels)

@@ -1,13 +1,12 @@
 """What must hold before the server opens: it can keep its books, and lets in nobody unawares."""
 import logging
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from aioapp.keys import table
 from aioapp.settings import SettingError, Settings
+from aioapp.store.damage import FAILURES, reason
 from aioapp.store.database import connect
-from aioapp.store.migrations import NewerDatabase
 from aioapp.usage import parse_prices
 
 log = logging.getLogger("aioapp.app")
@@ -15,6 +14,7 @@ log = logging.getLogger("aioapp.app")
 OPEN_TO_PAGES = (
     "There are no keys, and pages of any origin may call: any web page that you open can use this server and spend "
     "your credit. Name the pages that may with --cors-origin, or create a key with: aioapp keys create NAME")
+OPEN_TO_ALL = "There are no keys: everybody who reaches %s can use this server and spend your credit."
 NEEDS_KEYS = (
     "{where} is not on loopback, and there are no keys: everybody who reaches it could spend your credit. "
     "Create one with `aioapp keys create NAME`, or say --allow-anonymous")
@@ -27,6 +27,8 @@ def check(settings: Settings, database: Path, *, where: str | None) -> None:
         return
     if where is not None and not settings.allow_anonymous:
         raise SettingError(NEEDS_KEYS.format(where=where))
+    if where is not None:
+        log.warning(OPEN_TO_ALL, where)
     if "*" in settings.cors_origins:
         log.warning(OPEN_TO_PAGES)
 
@@ -44,5 +46,5 @@ def has_keys(database: Path) -> bool:
     try:
         with closing(connect(database, create=True)) as connection:
             return bool(table.listed(connection))
-    except (sqlite3.Error, OSError, NewerDatabase) as error:
-        raise SettingError(f"--database: {database} cannot be used: {error}") from None
+    except FAILURES as error:
+        raise SettingError(f"--database: {database} cannot be used: {reason(error)}") from None

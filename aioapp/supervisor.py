@@ -68,6 +68,8 @@ class Workers:
     async def _run(self) -> str:
         """Run one worker. Returns how it ended."""
         try:
+            if self.counts is not None:
+                self.counts.mkdir(mode=0o700, parents=True, exist_ok=True)  # whoever tidies up may have removed it
             # A session of its own, so that Ctrl+C in a terminal reaches us alone, and each worker is told once.
             process = await asyncio.create_subprocess_exec(
                 *self.command, pass_fds=self.fds, env=self.env, start_new_session=True)
@@ -86,7 +88,10 @@ class Workers:
     def _forget(self, pid: int) -> None:
         if self.counts is not None:
             from aioapp.metrics import forget  # only now: we start in a moment, and take little memory
-            forget(pid, self.counts)
+            try:
+                forget(pid, self.counts)
+            except OSError as error:
+                log.warning("/metrics goes on telling what worker %d ran when it ended: %s.", pid, error)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         terminate(process)

@@ -1,14 +1,17 @@
 """Keys for tests, made as the command line makes them."""
 import os
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aioapp.clients import NANO, Budget, Limits
+from aioapp.clients import NANO, Budget, Client, Limits
 from aioapp.keys import Key, table
 from aioapp.store.database import connect, transacted
 from aioapp.store.place import database_path
+from aioapp.usage.pending import Pending
+from tests.generations import SONNET, ended
 
 LIMITS = frozenset(Limits.__dataclass_fields__)
 
@@ -18,13 +21,18 @@ def database() -> Path:
     return database_path(None, os.environ)
 
 
-def make_key(name: str = "web", *, usd: float | None = None, **terms: Any) -> str:
-    """A new key in the database; gives what its holder shows. `usd` is its budget for a day."""
+def make_key(name: str = "web", *, usd: float | None = None, spent: float = 0.0, **terms: Any) -> str:
+    """A new key; gives what its holder shows. `usd` is its budget for a day, of which so much is `spent`."""
     limits = Limits(**{term: terms.pop(term) for term in LIMITS & set(terms)})
     budget = None if usd is None else Budget(nanodollars=round(usd * NANO), per="day")
     at = terms.pop("at", datetime.now(UTC))
     key = Key(name=name, limits=limits, budget=budget, created_at=at, **terms)
     with closing(connect(database(), create=True)) as connection:
+        if spent:
+            used = Pending()
+            used.add(ended(Client(name=name, known=True), round(spent * NANO)), at=at.isoformat(), model=SONNET,
+                     prompt=None)
+            transacted(connection, used.write)
         return transacted(connection, lambda held: table.create(held, key, at=at))
 
 
@@ -35,3 +43,15 @@ def revoke(name: str) -> None:
 
 def shown(secret: str) -> dict[str, str]:
     return {"X-API-Key": secret}
+
+
+def checkpointed(path: Path) -> Path:
+    """The database, with all that it holds in this one file."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+def garbled(path: Path) -> bytes:
+    """The database at `path` with one byte changed: a column's name is no text any more, which SQLite does not mind."""
+    return checkpointed(path).read_bytes().replace(b"tokens_per_minute INTEGER", b"\xffokens_per_minute INTEGER", 1)

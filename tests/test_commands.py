@@ -17,6 +17,7 @@ from aioapp.errors import Unauthorized
 from aioapp.keys import Keyring
 from aioapp.keys.key import SECRET
 from aioapp.store.database import Database, connect
+from tests.keyed import garbled
 from tests.processes import ROOT
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -214,6 +215,13 @@ def test_a_database_that_cannot_be_used_is_named_with_the_reason(keys: Keys, pat
     path.parent.mkdir()
     path.write_bytes(b"no database at all, but long enough to be looked at as if it were one" * 20)
     assert keys("list") == Ran(2, "", f"aioapp: the database {path} cannot be used: file is not a database\n")
+    path.unlink()
+    keys("create", "web")
+    path.write_bytes(garbled(path))
+    for argv in (("list",), ("list", "--json"), ("show", "web"), ("revoke", "web")):
+        ran = keys(*argv)
+        assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert ran.err.startswith(f"aioapp: the database {path} cannot be used: what it holds cannot be: UnicodeDecode")
     below = path / "below"
     ran = keys("create", "web", "--database", str(below))
     assert ran.status == 2 and ran.err.startswith(f"aioapp: the database {below} cannot be used: ")

@@ -113,7 +113,8 @@ WAYS: list[tuple[int, Way]] = [
 TERMS: list[tuple[int, dict[str, Any]]] = [
     (200, {"requests_per_minute": 1, "tokens_per_minute": 50_000, "concurrency": 1}),
     (400, {"tokens_per_minute": 1}),
-    (402, {"usd": 1e-9}),
+    (400, {"usd": 1e-9}),
+    (402, {"usd": 1, "spent": 1}),
     (403, {"models": ("claude-haiku-*",)}),
 ]
 READS: list[tuple[str, int, Build, dict[str, str]]] = [

@@ -15,7 +15,7 @@ from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
 from aioapp.limits import Limiter, PrivateBoard
 from aioapp.store.database import Database
 from aioapp.usage import DEFAULT_PRICES, Ledger, most_tokens
-from tests.generations import Clock, ledger_at, with_budget
+from tests.generations import Clock, ended, ledger_at, with_budget
 
 START = Event("message_start", b'{"message": {"model": "m", "content": [], "usage": {"input_tokens": 3}}}')
 DELTA = Event("content_block_delta", b'{"index": 0, "delta": {"type": "text_delta", "text": "x"}}')
@@ -381,8 +381,9 @@ async def test_budgeted_gives_the_request_back_that_a_limit_refuses() -> None:
 
 async def test_budgeted_takes_no_slot_and_no_request_for_what_a_budget_refuses(tmp_path: Path) -> None:
     limiter, source, clock = Limiter(PrivateBoard), Source(), Clock()
-    client = replace(with_budget(1), limits=LIMITED.limits)
+    client = replace(with_budget(10**9), limits=LIMITED.limits)
     async with ledger_at(tmp_path / "db", clock=clock) as (ledger, _):
+        ledger.add(ended(client, 10**9))
         layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
         with pytest.raises(errors.BudgetSpent, match="2026-11-24"):
             await all_of(layer(source.generate), call(client=client, admitted=limiter.admit(client)))

@@ -312,6 +312,15 @@ def test_what_a_killed_process_has_counted_stays_but_what_it_ran_is_forgotten(pa
     forget(killed.process.pid, killed.folder)  # it may be told twice
 
 
+def test_each_tells_its_own_part_once_the_folder_is_gone(pair: tuple[Worker, Worker]) -> None:
+    shutil.rmtree(pair[0].folder)
+    for one, running in zip(pair, (2, 3)):
+        told = one.counted()
+        assert value(told, "generations_in_flight") == running
+        assert value(told, "requests_total", method="GET", path="/health", status="200") == 1
+    forget(pair[0].process.pid, pair[0].folder)
+
+
 def test_a_process_begins_at_nothing_in_flight_though_a_killed_one_had_its_id(tmp_path: Path) -> None:
     with worker(tmp_path, running=2) as killed, worker(tmp_path, running=3) as heir:
         killed.begin().kill()

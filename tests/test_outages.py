@@ -15,9 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aioapp.errors import StoreUnavailable
+from aioapp.errors import NotFound, StoreUnavailable
 from aioapp.store.database import Database, connect
-from tests.keyed import database, make_key, shown
+from tests.keyed import checkpointed, database, garbled, make_key, shown
 from tests.processes import PATIENCE, ROOT, Server, environment, serving
 from tests.test_main import refused
 
@@ -293,6 +293,66 @@ async def test_a_database_that_is_overwritten_under_the_server_opens_no_door() -
     assert "Traceback" not in caller.server.err
 
 
+async def test_one_byte_that_is_wrong_closes_the_door_until_the_good_file_is_back(http: aiohttp.ClientSession) -> None:
+    """Another key was made meanwhile, so that what is known already will not do."""
+    key = make_key()
+    first = checkpointed(database()).read_bytes()
+    make_key("more")
+    bad, good = garbled(database()), database().read_bytes()
+    write(database(), first)
+    async with asyncio.timeout(3 * PATIENCE), serving(*SIMULATED) as server:
+        assert await status_of(http, server, **shown(key)) == 200
+        for data, status in ((bad, 503), (good, 200)):
+            write(database().with_name("next"), data).replace(database())
+            while await status_of(http, server, **shown(key)) != status:
+                await asyncio.sleep(0.02)
+        assert await server.end() == 0
+    assert server.err.count("what it holds cannot be: UnicodeDecodeError") == 1
+    assert "Traceback" not in server.err
+
+
+async def test_what_another_process_is_writing_can_be_read_all_the_while() -> None:
+    async with calling() as caller:
+        assert await caller.everything() == {200}
+        async with being_written(caller):
+            await caller.closes()
+            for _ in range(30):  # while more than one write is tried again
+                assert await caller.status("/auth-status", **shown(caller.key)) == 200
+                assert await caller.everything() == {503}
+                await asyncio.sleep(0.1)
+            assert await caller.status("/api/usage", **shown(caller.key)) == 200
+        await caller.works()
+        assert await caller.server.end() == 0
+    tells_once(caller.server, "database is locked")
+    accounted(caller.answered)
+
+
+async def test_it_can_also_be_opened_meanwhile(tmp_path: Path) -> None:
+    connect(tmp_path / "db", create=True).close()
+    store = Database(tmp_path / "db", create=False)
+    with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert await store.read(lambda held: held.execute("SELECT count(*) FROM keys").fetchone()) == (0,)
+        with pytest.raises(StoreUnavailable):
+            await store.write(lambda held: held.execute("DELETE FROM keys"))
+        assert await store.read(lambda held: held.in_transaction)
+        other.execute("ROLLBACK")
+    await store.write(lambda held: held.execute("DELETE FROM keys"))
+    await store.close()
+
+
+@pytest.mark.parametrize("error", [NotFound("none"), ValueError("an argument"), UnicodeEncodeError("x", "", 0, 1, "x")])
+async def test_what_work_itself_refuses_is_no_failure_of_the_database(tmp_path: Path, error: Exception) -> None:
+    def refuse(connection: sqlite3.Connection) -> None:
+        raise error
+
+    store = Database(tmp_path / "db", create=True)
+    for ask in (store.read, store.write):
+        with pytest.raises(type(error)):
+            await ask(refuse)
+    await store.close()
+
+
 def write(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -321,10 +381,17 @@ def nonsense(path: Path) -> Path:
     return path
 
 
+def no_text(path: Path) -> Path:
+    """One byte is wrong, and SQLite does not see it."""
+    make_key()
+    return write(path, garbled(path))
+
+
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "corrupt": (lambda path: write(path, NO_DATABASE), "file is not a database"),
     "damaged": (damaged, "malformed"),
     "newer": (newer, "it was made by a newer aioapp"),
+    "garbled": (no_text, "what it holds cannot be: UnicodeDecodeError: 'utf-8' codec"),
     "nonsense": (nonsense, "the key 'web' in it cannot be"),
     "a folder": (lambda path: path.parent, "Is a directory"),
     "a folder that cannot be made": (lambda path: Path("/dev/null/aioapp/aioapp.db"), "Not a directory"),

@@ -152,3 +152,14 @@ async def test_a_worker_that_does_not_end_is_killed(caplog: pytest.LogCaptureFix
     keeping.cancel()
     await asyncio.wait([keeping])
     assert "did not end in time and is killed" in caplog.text
+
+
+async def test_what_a_worker_counted_and_cannot_be_removed_keeps_the_next_from_nothing(
+        caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    counts = tmp_path / "counts"
+    command = ["sh", "-c", f"mkdir {counts}/gauge_livesum_$$.db"]  # a folder is no file that could be removed
+    keeping = asyncio.create_task(Workers(command=command, patience=1.0, counts=counts).keep_one())
+    await until(lambda: "another starts in 1 s" in caplog.text)
+    assert caplog.text.count("A worker ended with status 0") == caplog.text.count("/metrics goes on telling") == 2
+    keeping.cancel()
+    await asyncio.wait([keeping])

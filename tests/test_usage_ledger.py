@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioapp.clients import NANO, NOBODY, Client
-from aioapp.errors import BudgetSpent, StoreUnavailable
+from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
 from aioapp.events import Usage
 from aioapp.store.database import PATIENCE, Database
 from aioapp.usage import Ledger
@@ -179,6 +179,16 @@ async def test_a_budget_refuses_what_may_exceed_it_and_says_what_is_left(tmp_pat
             ledger.hold(five, 1)
         assert refused.value.detail == ("$5.00 a day are spent or set aside for running requests; "
                                         "the budget renews on 2026-11-24T00:00:00+00:00.")
+
+
+@pytest.mark.parametrize("spent", [0, NANO])
+async def test_what_no_budget_would_ever_allow_is_a_bad_request(tmp_path: Path, spent: int) -> None:
+    async with ledger_at(tmp_path / "db") as (ledger, _):
+        ledger.add(ended(nanodollars=spent))
+        with pytest.raises(BadRequest) as refused:
+            ledger.hold(DOLLAR, NANO + 1)
+    assert refused.value.detail == ("This may cost $1.0001, and the key's whole budget is $1.00 a day: "
+                                    "lower max_tokens, or choose a cheaper model.")
 
 
 async def test_a_budget_that_is_spent_says_when_it_renews(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aioapp.clients import NANO, NOBODY
+from aioapp.errors import StoreUnavailable
 from aioapp.events import Usage
 from aioapp.store.database import Database
 from aioapp.usage import reports
@@ -131,3 +132,21 @@ async def test_a_key_that_looks_like_sql_is_a_name(database: Database) -> None:
     assert await database.read(lambda c: reports.latest(c, limit=5, key="' OR 1=1 --")) == []
     assert (await written(database)).requests == 4
     await database.close()
+
+
+@pytest.mark.parametrize("wrong", ["NULL", "'much'", "x'ff'"])
+async def test_sums_that_are_no_numbers_are_a_database_that_cannot_be_used(tmp_path: Path, wrong: str) -> None:
+    async with ledger_at(tmp_path / "db") as (ledger, database):
+        ledger.add(ended(nanodollars=1))
+        await ledger.flush()
+        for table, key in (("requests", "number"), ("spent", "period, key")):
+            await database.write(lambda c: [c.execute(statement) for statement in (
+                f"ALTER TABLE {table} RENAME TO {table}_kept",
+                f"CREATE TABLE {table} AS SELECT *, {wrong} AS nanodollars FROM (SELECT {key} FROM {table}_kept)")])
+        with pytest.raises(StoreUnavailable):
+            await database.read(lambda c: reports.latest(c, limit=1))
+        await database.write(lambda c: c.execute(f"UPDATE spent SET key = 'web', nanodollars = {wrong}"))
+        ledger._look = None
+        await ledger.refresh()
+        with pytest.raises(StoreUnavailable):
+            ledger.hold(OTHER, 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from aioapp.books import running
 from aioapp.clients import Client
 from aioapp.errors import StoreUnavailable
 from aioapp.store.database import Database
@@ -177,6 +178,44 @@ async def test_a_budget_is_closed_while_it_cannot_be_read_and_open_again_after_t
         (tmp_path / "aside").rename(tmp_path / "db")
         await ledger.refresh()
         assert not refused(ledger, DOLLAR)
+
+
+async def test_a_fault_of_ours_closes_the_door_is_heard_of_once_and_loses_nothing(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = Database(tmp_path / "db", create=True)
+    ledger = Ledger(database)
+    async with running(ledger.run):
+        for name in ("written", "kept"):
+            ledger.add(ended(nanodollars=1, request_id=name))
+            await ledger.flush()
+            if name == "written":
+                await database.close()  # nothing more can be asked of it, which is no failure of the file
+        assert refused(ledger) and not ledger.ready
+        await until(lambda: "cannot be read: RuntimeError" in caplog.text)
+        ledger.add(ended(nanodollars=1, request_id="later"))
+        await ledger.flush()
+        ledger._database = Database(tmp_path / "db", create=False)
+        await until(lambda: not refused(ledger, DOLLAR))
+    await ledger.close()
+    assert await written(ledger._database) == Written(["written", "kept", "later"], 3, 3)
+    await ledger._database.close()
+    assert sorted(entry.getMessage() for entry in caplog.records) == [
+        "The accounts cannot be read: RuntimeError", "The accounts cannot be written: RuntimeError"]
+    assert all(entry.exc_info for entry in caplog.records)
+
+
+async def test_work_on_the_side_that_fails_says_so_and_begins_again(caplog: pytest.LogCaptureFixture) -> None:
+    begun: list[int] = []
+
+    async def work() -> None:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            raise RuntimeError("canary")
+        await asyncio.Event().wait()
+
+    async with running(work, pause=0.01):
+        await until(lambda: len(begun) == 3)
+    assert [str(entry.exc_info[1]) for entry in caplog.records if entry.exc_info] == ["canary"] * 2
 
 
 if __name__ == "__main__":

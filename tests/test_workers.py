@@ -2,6 +2,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import tempfile
@@ -279,6 +280,21 @@ async def test_a_folder_for_metrics_that_is_set_is_used_and_left_alone(tmp_path:
         await workers.each(lambda caller: caller.generate())
         assert await workers.each(lambda caller: caller.metric("generations_total")) == [NUMBER] * NUMBER
     assert list(tmp_path.glob("counter_*.db")) and not list(tmp_path.glob("gauge_live*.db"))
+
+
+async def test_a_folder_for_metrics_that_is_removed_keeps_nobody_from_starting_or_telling() -> None:
+    async with team() as workers:
+        folder = Path(variable(min(workers.callers), "PROMETHEUS_MULTIPROC_DIR"))
+        shutil.rmtree(folder)
+        await workers.each(lambda caller: caller.generate())
+        assert await workers.each(lambda caller: caller.metric("generations_total")) == [1] * NUMBER
+        await workers.kill()
+        await workers.meet()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {answer.status for answer in await asyncio.gather(
+            *[caller.generate() for caller in workers.callers.values()])} == {200}
+        assert await workers.each(lambda caller: caller.metric("generations_total")) == [1] * NUMBER  # the new one's
+    assert not folder.exists()
 
 
 async def test_one_worker_alone_counts_in_its_own_memory(http: aiohttp.ClientSession) -> None:

@@ -307,7 +307,7 @@ async def hanging(connection: Connection) -> None:
 
 async def test_a_spent_budget_is_an_error_frame_that_says_when_it_renews(
         serve: Serve, http: aiohttp.ClientSession, claude: Upstream) -> None:
-    key = make_key(usd=0.0001)
+    key = make_key(usd=1, spent=1)
     async with http.ws_connect(await serve(claude.url) + PATH, headers=shown(key)) as socket:
         answer = await generated(socket, id="a")
         assert (answer["error"], answer["id"]) == ("The key's budget is spent", "a")

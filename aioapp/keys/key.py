@@ -17,8 +17,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RESERVED = "anonymous"
 """What reports call callers without a key."""
 
-PATTERN = re.compile(r"[!->@-Z\\-~]{1,128}")
-"""Visible ASCII, but neither `?` nor `[`, which are wildcards elsewhere: here `*` is the only one."""
+PATTERN = re.compile(r"[!-+.->@-Z\\-~-]{1,128}")
+"""Visible ASCII, but neither `?` nor `[`, which are wildcards elsewhere, nor a comma, which would part two patterns."""
 
 MOST_PATTERNS = 50
 MOST = 10**9
@@ -120,7 +120,7 @@ def problems(key: Key) -> Iterator[str]:
         yield f"budget: more than 0 and at most {MOST} dollars, per day or month"
     if not 1 <= len(key.models) <= MOST_PATTERNS or not all(map(PATTERN.fullmatch, key.models)):
         yield (f"models: 1 to {MOST_PATTERNS} patterns of 1 to 128 visible ASCII characters, in which * stands for any "
-               "text; ? and [ cannot be part of one")
+               "text; ?, [ and commas cannot be part of one")
     for name in ("created_at", "expires_at", "revoked_at"):
         at: datetime | None = getattr(key, name)
         if at is not None and (at.utcoffset() is None or at >= END_OF_TIME):

@@ -53,6 +53,7 @@ class Keyring:
         self._known = Known()
         self._failing = True
         self._emptied = False
+        self._told: type[Exception] | None = None
 
     async def run(self, every: float = 0.5) -> None:
         """Refresh for ever, `every` so many seconds."""
@@ -66,9 +67,9 @@ class Keyring:
             found = await self._database.read(self._look)
         except Exception as error:
             self._failing = True  # whatever it was: a key may have been revoked meanwhile
-            if not isinstance(error, StoreUnavailable):
-                raise
+            self._tell(error)
         else:
+            self._told = None
             self._take(found)
 
     @property
@@ -113,6 +114,12 @@ class Keyring:
     def _check(self) -> None:
         if self._failing:
             raise StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER)
+
+    def _tell(self, error: Exception) -> None:
+        """Once for each fault of ours; the database tells its own."""
+        if not isinstance(error, StoreUnavailable) and self._told is not type(error):
+            self._told = type(error)
+            log.error("The keys cannot be read, and nobody is let in: %s", type(error).__name__, exc_info=error)
 
     def _look(self, connection: Connection) -> Known | None:
         """What the database holds, or None where that is what is known. In the database's thread."""

@@ -111,7 +111,8 @@ def parser() -> argparse.ArgumentParser:
     """Reads flags as text: what they mean is `Settings`'s business, so that variables are held to the same bounds."""
     made = argparse.ArgumentParser(
         prog="aioapp", usage=argparse.SUPPRESS, allow_abbrev=False,
-        description="Serve Claude over HTTP. Every flag has an environment variable; flags win.")
+        description="Serve Claude over HTTP. Every flag has an environment variable; flags win.",
+        epilog="Callers' keys are made, listed and ended with: aioapp keys --help")
     made.add_argument("--version", action="version", version=f"aioapp {__version__}")
     for row in fields(Settings):
         if row.metadata["flag"]:

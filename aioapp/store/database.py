@@ -1,7 +1,8 @@
 """One connection in one thread: whatever the database is asked, it is asked in order, and never on the event loop.
 
 A database that cannot be used is `StoreUnavailable` to whoever asks, and is opened anew each time somebody asks, so it
-recovers by itself. One that has gone is not made anew: an empty one would know no keys.
+recovers by itself. One that another process holds stays open: it can be read meanwhile. One that has gone is not made
+anew: an empty one would know no keys.
 """
 import asyncio
 import logging
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from aioapp.errors import StoreUnavailable
-from aioapp.store.migrations import NewerDatabase, migrate
+from aioapp.store.damage import FAILURES, reason, sound
+from aioapp.store.migrations import migrate
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -21,6 +23,7 @@ Work = Callable[[sqlite3.Connection], T]
 PATIENCE = 1.0
 """Seconds to wait for a lock that another process holds."""
 RETRY_AFTER = 5
+HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 log = logging.getLogger("aioapp.store")
 
@@ -32,6 +35,7 @@ class Database:
         self._path = path
         self._create = create
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioapp-store")
+        self._thread.submit(int)  # begins it now: work for which no thread begins fails, and is yet done with the next
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._failing: dict[str, str] = {}
@@ -52,9 +56,10 @@ class Database:
     def _done(self, work: Work[T], kind: str) -> T:
         try:
             result = transacted(self._open(), work, kind=kind)
-        except (sqlite3.Error, OSError, NewerDatabase) as error:
-            self._forget()
-            self._report(name_of(work), getattr(error, "strerror", None) or str(error))
+        except FAILURES as error:
+            if not is_held(error):
+                self._forget()
+            self._report(name_of(work), reason(error))
             raise StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER) from error
         if self._failing:
             self._recover(name_of(work))
@@ -93,22 +98,29 @@ def name_of(work: object) -> str:
     return str(getattr(getattr(work, "func", work), "__qualname__", ""))
 
 
+def is_held(error: Exception) -> bool:
+    """Whether it is only that another process holds the database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in HELD  # the rest of the code says more exactly why
+
+
 def transacted(connection: sqlite3.Connection, work: Work[T], *, kind: str = "IMMEDIATE") -> T:
-    connection.execute(f"BEGIN {kind}")
-    try:
-        result = work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    """What `work` makes of the database, all of it or nothing. Raises what `FAILURES` holds, and what `work` raises."""
+    with sound(foreseen=UnicodeDecodeError):
+        connection.execute(f"BEGIN {kind}")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
     return result
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """A connection to the database at `path`, up to date; readable by its owner only.
 
-    Raises `sqlite3.Error`, `OSError` or `NewerDatabase`.
+    Raises what `FAILURES` holds.
     """
     if create:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,10 +129,11 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None,
         check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, what is committed survives the process's end
-        connection.execute("PRAGMA foreign_keys = ON")
-        migrate(connection)
+        with sound():
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, what is committed survives the process's end
+            connection.execute("PRAGMA foreign_keys = ON")
+            migrate(connection)
     except BaseException:
         connection.close()
         raise

@@ -1,5 +1,5 @@
 """The tables, as they came to be. A migration that was released is never changed: another one follows it."""
-from sqlite3 import Connection
+from sqlite3 import Connection, DatabaseError
 
 MIGRATIONS = (
     """
@@ -94,23 +94,35 @@ MIGRATIONS = (
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the tables up to date, whichever of several processes comes first. Raises where they are of a newer us."""
+    """Bring the tables up to date, whichever of several processes comes first. Raises `NewerDatabase`.
+
+    Where they are, nobody waits for a process that writes.
+    """
+    if version_of(connection) == len(MIGRATIONS):
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise NewerDatabase(f"it was made by a newer aioapp (version {version}, this one knows {len(MIGRATIONS)})")
+        version = version_of(connection)
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             for statement in statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite itself goes back where the disk is full, say
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
 
-class NewerDatabase(Exception):
+def version_of(connection: Connection) -> int:
+    """How many migrations it has seen."""
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise NewerDatabase(f"it was made by a newer aioapp (version {version}, this one knows {len(MIGRATIONS)})")
+    return int(version)
+
+
+class NewerDatabase(DatabaseError):
     """The database was migrated beyond what this version knows."""
 
 

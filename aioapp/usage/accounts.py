@@ -5,7 +5,8 @@ from datetime import datetime
 from sqlite3 import Connection
 
 from aioapp.clients import NANO, Budget, Client
-from aioapp.errors import BudgetSpent
+from aioapp.errors import BadRequest, BudgetSpent
+from aioapp.store.damage import sound
 from aioapp.usage.pending import Pending
 
 Account = tuple[str, str]
@@ -36,10 +37,15 @@ class Accounts:
         return self._written[account] + self._unwritten[account]
 
     def hold(self, client: Client, nanodollars: int, *, at: datetime) -> "Hold":
-        """Set so much aside for one generation. Raises `BudgetSpent` where there is not so much left."""
+        """Set so much aside for one generation. Raises `BudgetSpent` where there is not so much left.
+
+        Raises `BadRequest` where even the whole budget is less: it would be no use to wait until it renews.
+        """
         key = client.key or ""
         if client.budget is None:
             return Hold(self._held, key=key, nanodollars=0)
+        if nanodollars > client.budget.nanodollars:
+            raise too_dear(client.budget, nanodollars)
         spent, held = self.spent(client, at=at), self._held[key]
         if spent + held + nanodollars > client.budget.nanodollars:
             raise BudgetSpent(refusal(client.budget, spent=spent, held=held, wanted=nanodollars, at=at))
@@ -71,7 +77,11 @@ class Hold:
             held[key] += nanodollars
 
     def release(self) -> None:
-        """Give it back, once: further calls do nothing. What was spent instead must have been charged before."""
+        """Give it back, once: further calls do nothing.
+
+        What was spent instead is charged right after, and nothing is awaited in between: no other call sees money that
+        is neither held nor spent.
+        """
         amount, self.nanodollars = self.nanodollars, 0
         if amount:
             self._held[self._key] -= amount
@@ -90,10 +100,11 @@ def period(budget: Budget, at: datetime) -> str:
     return began if budget.per == "day" else began[:7]
 
 
+@sound()
 def read_spent(connection: Connection, day: str) -> Counter[Account]:
     """What the database says that every key has spent on `day` and in its month."""
     rows = connection.execute(SPENT, {"day": day, "month": day[:7]})
-    return Counter({(key, period): nanodollars for key, period, nanodollars in rows})
+    return Counter({(key, period): int(nanodollars) for key, period, nanodollars in rows})
 
 
 def refusal(budget: Budget, *, spent: int, held: int, wanted: int, at: datetime) -> str:
@@ -103,6 +114,12 @@ def refusal(budget: Budget, *, spent: int, held: int, wanted: int, at: datetime)
         return f"{about(left)} of {whole} are left and this may cost {about(wanted, up=True)}; {renews}"
     aside = " or set aside for running requests" if spent < budget.nanodollars else ""
     return f"{whole} are spent{aside}; {renews}"
+
+
+def too_dear(budget: Budget, nanodollars: int) -> BadRequest:
+    whole = f"{dollars(budget.nanodollars)} a {budget.per}"
+    return BadRequest(f"This may cost {about(nanodollars, up=True)}, and the key's whole budget is {whole}: "
+                      "lower max_tokens, or choose a cheaper model.")
 
 
 def about(nanodollars: int, *, up: bool = False) -> str:

@@ -64,6 +64,7 @@ class Ledger:
         self._writing: asyncio.Task[None] | None = None
         self._failing = False
         self._look: Look | None = None
+        self._told: dict[str, type[Exception]] = {}
 
     def add(self, record: Record) -> None:
         """Account for a generation that has ended. It is written by `run`."""
@@ -81,8 +82,8 @@ class Ledger:
     def hold(self, client: Client, nanodollars: int) -> Hold:
         """Set aside what a generation may cost at most, until it is added and then released.
 
-        Raises `BudgetSpent` where the client's budget has not so much left; and `StoreUnavailable` while what is spent
-        cannot be written, or, for a client with a budget, while it is not known.
+        Raises `BudgetSpent` where the client's budget has not so much left, and `BadRequest` where it never has; and
+        `StoreUnavailable` while what is spent cannot be written, or, for a client with a budget, while it is not known.
         """
         if self._failing or (client.budget is not None and self._look is None):
             refuse()
@@ -114,9 +115,11 @@ class Ledger:
             day = self._clock().astimezone(UTC).date().isoformat()
             try:
                 found = await self._database.read(lambda connection: look(connection, day, known=self._look))
-            except StoreUnavailable:
+            except Exception as error:
                 self._look = None
+                self._tell("read", error)
                 return
+        self._told.pop("read", None)
         if found is not None:
             self._look, sums = found
             self._accounts.read(sums)
@@ -146,13 +149,21 @@ class Ledger:
                 return
             try:
                 await self._database.write(batch.write)
-            except StoreUnavailable:
+            except Exception as error:  # whatever it was: this has been spent
                 batch.follow(self._pending)
                 self._pending, self._failing = batch, True
                 self._added.set()
+                self._tell("written", error)
             else:
                 self._accounts.written(batch)
                 self._failing = False
+                self._told.pop("written", None)
+
+    def _tell(self, doing: str, error: Exception) -> None:
+        """Once for each fault of ours; the database tells its own."""
+        if not isinstance(error, StoreUnavailable) and self._told.get(doing) is not type(error):
+            self._told[doing] = type(error)
+            log.error("The accounts cannot be %s: %s", doing, type(error).__name__, exc_info=error)
 
 
 def look(connection: Connection, day: str, *, known: Look | None) -> tuple[Look, Counter[Account]] | None:

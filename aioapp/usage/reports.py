@@ -4,6 +4,7 @@ from sqlite3 import Connection
 from typing import Any, Literal
 
 from aioapp.clients import NANO
+from aioapp.store.damage import sound
 
 By = Literal["key", "model", "day"]
 Figures = dict[str, Any]
@@ -20,12 +21,14 @@ IN_SPAN = "FROM usage WHERE day BETWEEN :since AND :until"
 ORDERS = {"day": "day", "key": "sum(nanodollars) DESC, key", "model": "sum(nanodollars) DESC, model"}
 
 
+@sound()
 def total(connection: Connection, *, since: date, until: date, key: str | None = None) -> Figures:
     """All figures of the span added up, of one key or of all callers."""
     [row] = rows(connection, f"SELECT {SUMS} {IN_SPAN} {of(key)}", since=since, until=until, key=key)
     return figures(row)
 
 
+@sound()
 def by(connection: Connection, column: By, *, since: date, until: date, key: str | None = None) -> list[Figures]:
     """Figures by day, in the order of days and without those on which nothing was; by key or model, the dearest
     first. Each row also has the name it is of."""
@@ -48,6 +51,7 @@ def own(connection: Connection, key: str | None, *, today: date) -> Figures:
     }
 
 
+@sound()
 def latest(connection: Connection, *, limit: int, key: str | None = None) -> list[Figures]:
     """The latest generations, the last one first. `prompt` is there where prompts are kept."""
     query = f"SELECT * FROM requests WHERE true {of(key)} ORDER BY number DESC LIMIT :limit"
