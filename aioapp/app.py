@@ -17,7 +17,7 @@ from aioapp.endpoints import OPERATIONS, endpoints
 from aioapp.generation import Generate, compose
 from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
 from aioapp.services import Services
-from aioapp.settings import LIFELINE, Settings, from_environ
+from aioapp.settings import LIFELINE, SettingError, Settings, from_environ
 from aioapp.simulator import create_simulator
 from aioapp.store.place import database_path
 from aioapp.upstream.claude import Claude
@@ -87,7 +87,11 @@ async def create_runner() -> web.AppRunner:
     """
     settings = from_environ(os.environ)
     logs.configure(settings)
-    precautions.check(settings, database_path(settings.database, os.environ), where=None)
+    try:
+        precautions.check(settings, database_path(settings.database, os.environ), where=None)
+    except SettingError as error:
+        # This may be a worker in the place of one that ended; gunicorn would end with a second one that does not start.
+        log.error("%s", error)
     return runner_of(create_app(settings))
 
 

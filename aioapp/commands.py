@@ -18,6 +18,7 @@ from aioapp.keys.telling import moment, row_of, terms, told, use
 from aioapp.keys.terms import count, grace, nanodollars
 from aioapp.store.damage import FAILURES, reason
 from aioapp.store.database import connect, transacted
+from aioapp.store.kept import check_new, remember
 from aioapp.store.place import database_path
 from aioapp.usage import reports
 
@@ -55,10 +56,13 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, clock: Clock = parti
 
 
 def done(path: Path, work: Work, *, create: bool) -> Answer:
+    check_new(path)
     if not create and not path.exists():
         raise FileNotFoundError("there is none. `aioapp keys create NAME` makes it with the first key")
     with closing(connect(path, create=create)) as connection:
-        return transacted(connection, work)
+        answer = transacted(connection, work)
+        remember(connection)
+    return answer
 
 
 def refused(line: str, *, status: int) -> int:

@@ -1,5 +1,6 @@
 """The same promises under `python -m aioapp` and under gunicorn, which takes the application from a factory."""
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -8,6 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
+from aioapp.store.kept import marker_of
+from tests.keyed import database, make_key
 from tests.processes import AIOAPP, GUNICORN, Server, alive, children_of, serving, started, until, upstream_at
 from tests.test_shutdown import ASK, Held, asked, generate, stream
 from tests.upstreams import Upstream, upstream
@@ -102,3 +105,19 @@ async def test_gunicorn_says_in_one_line_which_variable_is_wrong() -> None:
     async with started(command=GUNICORN, env={"API_WORKERS": "many"}) as server:
         assert await server.ended() != 0
     assert "API_WORKERS: 'many' is not a whole number" in server.err
+
+
+async def test_no_worker_makes_a_database_anew_that_has_held_keys(http: aiohttp.ClientSession) -> None:
+    make_key()
+    async with serving(command=GUNICORN, env={"API_SIMULATE": "1", "API_SIMULATE_PACE": "0"}) as server:
+        assert (await generate(http, server))[0] == 401
+        for path in database().parent.glob("aioapp.db*"):
+            if path.is_file() and path != marker_of(database()):
+                path.unlink()
+        [worker] = children_of(server.pid)
+        os.kill(worker, signal.SIGKILL)
+        await until(lambda: children_of(server.pid) not in ({worker}, set()))
+        assert (await generate(http, server))[0] == 503
+        assert not database().exists()
+        await server.end()
+    assert "it has held keys, and is gone" in server.err

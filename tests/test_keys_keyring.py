@@ -2,9 +2,10 @@
 import asyncio
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -243,10 +244,22 @@ async def test_a_database_that_has_lost_its_keys_is_no_open_door(
         for _ in range(3):
             await world.keyring.refresh()
             world.assert_shut(shown, client)
-    assert [entry.name for entry in caplog.records] == ["aioapp.keys"]
+    assert [entry.name for entry in caplog.records] == ["aioapp.store"]
     move(tmp_path / "kept.db", world.path)
     await world.keyring.refresh()
     assert world.keyring.guarded and world.keyring.find(shown) == client
+
+
+async def test_keys_that_are_taken_out_of_the_database_open_no_door(
+        world: World, caplog: pytest.LogCaptureFixture) -> None:
+    shown = await world.create()
+    client = world.keyring.find(shown)
+    with closing(sqlite3.connect(world.path)) as other:
+        other.executescript("DELETE FROM secrets; DELETE FROM keys;")
+    for _ in range(3):
+        await world.keyring.refresh()
+        world.assert_shut(shown, client)
+    assert [entry.name for entry in caplog.records] == ["aioapp.keys"]
 
 
 async def test_another_database_in_the_place_of_one_is_noticed(world: World, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from aioapp.errors import StoreUnavailable, Unauthorized
 from aioapp.keys import table
 from aioapp.keys.key import SECRET, Key, Secret, proves
 from aioapp.store.database import RETRY_AFTER, Database
+from aioapp.store.kept import remember
 
 UNKNOWN = "This key is not known."
 MOST_READ = 100
@@ -127,6 +128,7 @@ class Keyring:
         if version == self._known.version:
             return None
         keys, secrets = table.load(connection)
+        remember(connection)
         return Known(version=version, any=bool(keys), holders={
             secret.id: Holder(secret=secret, key=key, client=key.client(secret.id))
             for secret in secrets.values() if (key := keys.get(secret.key))})

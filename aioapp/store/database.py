@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from aioapp.errors import StoreUnavailable
 from aioapp.store.damage import FAILURES, reason, sound
+from aioapp.store.kept import check_kept, check_new, remember
 from aioapp.store.migrations import migrate
 
 T = TypeVar("T")
@@ -123,6 +124,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     Raises what `FAILURES` holds.
     """
     if create:
+        check_new(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(
@@ -134,6 +136,8 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, what is committed survives the process's end
             connection.execute("PRAGMA foreign_keys = ON")
             migrate(connection)
+            check_kept(connection, path)
+            remember(connection)
     except BaseException:
         connection.close()
         raise
