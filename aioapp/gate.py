@@ -1,10 +1,9 @@
 """Who may come in: the one place that tells callers apart. What a request looks like is `web.admission`'s business."""
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from aioapp.clients import Client, Limits
-from aioapp.errors import Forbidden, StoreUnavailable, Unauthorized
+from aioapp.errors import Forbidden, Unauthorized
 from aioapp.keys import Keyring
 from aioapp.limits import Limiter
 
@@ -27,18 +26,14 @@ class Gate:
     open: bool = False
 
     @property
-    def keyless(self) -> bool:
-        """Whether there are no keys, for certain: a database that cannot be read may hold some."""
-        with suppress(StoreUnavailable):
-            return not self.keyring.guarded
-        return False
-
-    @property
     def ready(self) -> bool:
         """Whether it is known who may come in."""
-        with suppress(StoreUnavailable):
-            return self.keyring.guarded is not None
-        return False
+        return self.keyring.ready
+
+    @property
+    def keyless(self) -> bool:
+        """Whether there are no keys, for certain: a database that cannot be read may hold some."""
+        return self.keyring.ready and not self.keyring.guarded
 
     def client(self, given: str | None, *, stranger: Callable[[], Stranger]) -> Client:
         """Who shows `given`, or, where there are no keys, what `stranger` tells of the caller.

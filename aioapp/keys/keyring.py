@@ -74,6 +74,11 @@ class Keyring:
             self._take(found)
 
     @property
+    def ready(self) -> bool:
+        """Whether it is known who holds a key."""
+        return not self._failing
+
+    @property
     def guarded(self) -> bool:
         """Whether any key was ever defined. Raises `StoreUnavailable`."""
         self._check()
