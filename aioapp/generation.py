@@ -48,7 +48,8 @@ class Prompt:
     @property
     def size(self) -> int:
         """Bytes of text that Claude reads."""
-        return sum(len(turn.content.encode()) for turn in self.messages) + len((self.system or "").encode())
+        texts = (*(turn.content for turn in self.messages), self.system or "")
+        return sum(len(text.encode(errors="surrogatepass")) for text in texts)
 
 
 class Meter:

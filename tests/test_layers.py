@@ -276,6 +276,20 @@ async def test_metered_guesses_what_a_call_took_that_was_stopped_before_claude_c
     assert (usage.input_tokens, 1 <= usage.output_tokens <= 5) == (1, True)  # some of an answer in one piece
 
 
+async def test_metered_guesses_the_size_of_any_text_that_a_program_of_ones_own_may_make() -> None:
+    """What is raised while an answer is cut would hide why it was."""
+    asked = call()
+    asked = replace(asked, prompt=replace(asked.prompt, messages=(Turn("user", "\ud800"),)))
+
+    async def silent(call: Call) -> AsyncGenerator[Batch, None]:
+        yield []
+
+    generation = metered(silent)(asked)
+    await anext(generation)
+    await generation.aclose()
+    assert asked.meter.usage.input_tokens == 1
+
+
 async def test_metered_guesses_no_output_of_a_stream_that_had_not_begun() -> None:
     async def silent(call: Call) -> AsyncGenerator[Batch, None]:
         yield []
