@@ -26,9 +26,11 @@ from aioapp.upstream.session import client_session
 from aioapp.usage import DEFAULT_PRICES, parse_prices
 from aioapp.web import SERVICES
 from aioapp.web.admission import admitted, serve, tell_limits
+from aioapp.web.bounds import Bounds, Deadlines
 from aioapp.web.cors import allow_origins
-from aioapp.web.middlewares import explained, identified, logged, stamp
+from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
 from aioapp.web.operation import Operation
+from aioapp.web.runner import BOUNDS, Runner
 from aioapp.web.ws import TALKS, close_sockets
 
 log = logging.getLogger("aioapp.app")
@@ -46,12 +48,14 @@ def create_app(
     `upstream` and `credentials` stand in for Claude and for what the environment holds. `loopback` says that only this
     machine can reach the server; only then is a Claude Code login used.
     """
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[identified, logged, explained, admitted])
+    app = web.Application(
+        client_max_size=LARGEST_BODY, middlewares=[identified, logged, conforming, explained, admitted])
     app.on_response_prepare.append(stamp)
     app.on_response_prepare.append(tell_limits)
     serve(app, endpoints(operations))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
     app[TALKS] = set()
+    app[BOUNDS] = bounds(settings)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with services(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
@@ -68,8 +72,13 @@ def runner_of(app: web.Application) -> web.AppRunner:
 
     The application itself waits for running generations when it ends; aiohttp's own wait only sweeps up behind it.
     """
-    return web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logs.server_logger())
+    return Runner(app, shutdown_timeout=1.0, logger=logs.server_logger())
+
+
+def bounds(settings: Settings) -> Bounds:
+    return Bounds(connections=settings.max_connections, deadlines=Deadlines(
+        first_byte=settings.first_byte_timeout, head=settings.head_timeout, body=settings.body_timeout,
+        idle=settings.keep_alive_timeout, stall=settings.stall_timeout))
 
 
 async def drain(app: web.Application, seconds: float) -> None:

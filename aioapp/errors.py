@@ -6,6 +6,7 @@
     ├── BudgetSpent             402  the key's budget
     ├── Forbidden               403  the key, or the page that asks, may not do this
     ├── NotFound                404  nothing has this name
+    ├── RequestTimeout          408  the request did not come whole in time
     ├── Conflict                409  the name is taken
     ├── RequestTooLarge         413
     ├── UnsupportedMediaType    415
@@ -13,6 +14,7 @@
     ├── UpgradeRequired         426  a plain GET on the WebSocket's path
     ├── RateLimited             429  Claude's own limit
     ├── LimitReached            429  our limit for this caller
+    ├── HeadTooLarge            431  more headers than a request can need
     ├── Cancelled               499  the caller stopped its own generation
     ├── UpstreamFailed          502  Claude answered nonsense, cut the connection or was not there
     ├── Unavailable             503  nobody can be served now
@@ -20,8 +22,10 @@
     │   ├── CredentialsRefused       Claude does not take ours
     │   ├── Overloaded               Claude has too much to do
     │   ├── StoreUnavailable         the database with the keys and the accounts cannot be used
+    │   ├── TooManyConnections       there is no place for one more
     │   └── ShuttingDown             we are about to end
-    └── UpstreamTimeout         504  no answer in time
+    ├── UpstreamTimeout         504  no answer in time
+    └── VersionNotSupported     505  neither HTTP/1.1 nor HTTP/1.0
 
 `web.wire` is the one place that puts them on the wire.
 """
@@ -65,6 +69,10 @@ class NotFound(AppError):
     status, title = 404, "Not found"
 
 
+class RequestTimeout(AppError):
+    status, title = 408, "The request did not arrive in time"
+
+
 class Conflict(AppError):
     status, title = 409, "Conflict"
 
@@ -105,6 +113,10 @@ class LimitReached(AppError):
         self.refused = refused
 
 
+class HeadTooLarge(AppError):
+    status, title = 431, "The request's headers are too large"
+
+
 class Cancelled(AppError):
     status, title = 499, "Generation cancelled"
 
@@ -133,9 +145,17 @@ class StoreUnavailable(Unavailable):
     title = "The server's database cannot be used"
 
 
+class TooManyConnections(Unavailable):
+    title = "Too many connections"
+
+
 class ShuttingDown(Unavailable):
     title = "The server is shutting down"
 
 
 class UpstreamTimeout(AppError):
     status, title = 504, "Claude did not answer in time"
+
+
+class VersionNotSupported(AppError):
+    status, title = 505, "HTTP version not supported"

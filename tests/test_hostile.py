@@ -147,7 +147,7 @@ async def test_absurd_requests_are_refused_without_a_word_in_the_log(
         serve: Serve, http: aiohttp.ClientSession, request_line: bytes, caplog: pytest.LogCaptureFixture) -> None:
     url = await serve()
     answer = await raw(url, request_line.replace(b"Host: ", b"Connection: close\r\nHost: "))
-    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 404", b"HTTP/1.0 400"), answer[:100]
+    assert answer[:5] == b"HTTP/" and answer[9:12] in (b"400", b"403", b"404", b"431"), answer[:100]
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
     assert await still_answers(http, url)
 

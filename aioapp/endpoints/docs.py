@@ -9,6 +9,7 @@ from aiohttp import web
 
 from aioapp.web.address import reached_at
 from aioapp.web.endpoint import Endpoint, Handler, json_response
+from aioapp.web.files import send_file
 from aioapp.web.operation import Operation
 
 PAGES = Path(__file__).parent.parent / "pages"
@@ -41,13 +42,13 @@ def page(name: str) -> Handler:
     return handle
 
 
-async def asset(request: web.Request) -> web.FileResponse:
+async def asset(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     if name in OURS:
-        return web.FileResponse(PAGES / name, headers={"Cache-Control": "no-cache"})
+        return await send_file(request, PAGES / name, headers={"Cache-Control": "no-cache"})
     if name in LIBRARIES:
         # The pages hold these files' hashes, so a stale copy is refused by the browser, never run.
-        return web.FileResponse(library_folder() / name, headers={"Cache-Control": "public, max-age=86400"})
+        return await send_file(request, library_folder() / name, headers={"Cache-Control": "public, max-age=86400"})
     raise web.HTTPNotFound()
 
 

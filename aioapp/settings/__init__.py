@@ -53,7 +53,12 @@ class Settings:
     connect_timeout: float = setting(10.0, seconds, help="seconds to connect to Claude")
     idle_timeout: float = setting(60.0, seconds, help="seconds of silence between two reads of a streamed answer")
     total_timeout: float = setting(600.0, seconds, help="seconds that one generation may take, retries included")
+    first_byte_timeout: float = setting(10.0, seconds, help="seconds that a new connection may say nothing")
+    head_timeout: float = setting(20.0, seconds, help="seconds that a request's headers may take to arrive")
+    body_timeout: float = setting(60.0, seconds, help="seconds that a request's body may take to arrive")
+    keep_alive_timeout: float = setting(75.0, seconds, help="seconds that a connection is kept between two requests")
     stall_timeout: float = setting(60.0, seconds, help="seconds after which a caller who takes nothing is hung up on")
+    max_connections: int = setting(10_000, whole(1, 2**20), help="most connections of callers to a process at once")
     connections: int = setting(4096, whole(1, 2**20), help="most connections to Claude at once")
     debug: bool = setting(False, switch, help="name internals in the answer to a fault of ours")
     base_url: str | None = setting(

@@ -1,6 +1,6 @@
 """A response body of server-sent events that is kept alive, and that tells a failure where it still can."""
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,13 +16,9 @@ COMMENT = b": still here\n\n"
 
 @dataclass(slots=True, kw_only=True)
 class EventStream:
-    """`begun` says whether the response is under way: until then a failure can still be a plain HTTP error.
-
-    `stall` is in seconds: a caller who takes nothing for so long is hung up on.
-    """
+    """`begun` says whether the response is under way: until then a failure can still be a plain HTTP error."""
 
     request: web.Request
-    stall: float
     response: web.StreamResponse = field(default_factory=lambda: web.StreamResponse(headers=HEADERS))
     last: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -32,30 +28,21 @@ class EventStream:
         return self.response.prepared
 
     async def send(self, data: bytes) -> None:
-        """Write `data` and wait until the caller takes it. Raises `ConnectionError` where nobody does."""
+        """Write `data` and wait until the caller takes it. One who does not is hung up on (see `Connection`)."""
         async with self._writing:
             self.last = asyncio.get_running_loop().time()
-            await self._taken(self._write(data))
+            await self._begin()
+            await self.response.write(data)
 
     async def end(self, data: bytes = b"") -> None:
         """Write `data`, if any, as the last of the body."""
         async with self._writing:
-            if not self.begun:
-                await self.response.prepare(self.request)
-            await self._taken(self.response.write_eof(data))
+            await self._begin()
+            await self.response.write_eof(data)
 
-    async def _write(self, data: bytes) -> None:
+    async def _begin(self) -> None:
         if not self.begun:
             await self.response.prepare(self.request)
-        await self.response.write(data)
-
-    async def _taken(self, write: Awaitable[None]) -> None:
-        try:
-            async with asyncio.timeout(self.stall):
-                await write
-        except TimeoutError:
-            hang_up(self.request)
-            raise ConnectionResetError("The caller stopped reading.") from None
 
 
 def hang_up(request: web.Request) -> None:

@@ -40,6 +40,8 @@ def headers_of(error: errors.AppError) -> dict[str, str]:
     match error:
         case errors.UpgradeRequired():
             return {"Upgrade": "websocket"}
+        case errors.RequestTimeout():
+            return {"Connection": "close"}
         case errors.Unauthorized():
             return {"WWW-Authenticate": 'Bearer realm="aioapp"'}
         case errors.AppError(retry_after=int(seconds)):

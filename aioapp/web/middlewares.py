@@ -1,15 +1,17 @@
 """What happens to every request: it gets an id, its failures get one shape, and its end gets a line in the log."""
 import logging
-import random
 import re
 import time
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
+from aioapp.errors import AppError, BadRequest, VersionNotSupported
 from aioapp.web import BEGAN, PREPARED, REQUEST_ID, SERVICES, wire
+from aioapp.web.connection import Connection
 from aioapp.web.endpoint import Handler, json_response
 from aioapp.web.failures import as_app_error, has_left, headers_of, titled
 from aioapp.web.notes import note_request
+from aioapp.web.refusal import new_id, refused
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -20,13 +22,15 @@ log = logging.getLogger("aioapp.requests")
 async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, before anything else happens to it."""
     identify(request)
+    if isinstance(request.protocol, Connection):  # aiohttp's own test server makes plain ones
+        request.protocol.begin(request)
     return await handler(request)
 
 
 def identify(request: web.Request) -> None:
     """Name the request as its caller did, if that is sane, else anew."""
     given = request.headers.get("X-Request-ID", "")
-    request[REQUEST_ID] = given if SANE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    request[REQUEST_ID] = given if SANE_ID.fullmatch(given) else new_id()
     request[BEGAN] = time.perf_counter()
 
 
@@ -43,6 +47,23 @@ async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
+async def conforming(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what aiohttp's parser lets pass and HTTP does not; what follows on the connection cannot be trusted."""
+    error = nonconformity(request)
+    return await handler(request) if error is None else refused(error, request_id=request[REQUEST_ID])
+
+
+def nonconformity(request: web.Request) -> AppError | None:
+    if request.version not in (HttpVersion11, HttpVersion10):
+        return VersionNotSupported("Use HTTP/1.1.")
+    if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in request.headers:
+        return BadRequest("HTTP/1.0 has no Transfer-Encoding (RFC 9112 §6.1).")
+    if request.method == hdrs.METH_CONNECT:
+        return BadRequest("This server is no proxy.")
+    return None
+
+
+@web.middleware
 async def explained(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure in the error shape, unless an answer is under way or its caller has gone."""
     try:
@@ -54,13 +75,13 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
             # Anything else aiohttp would log as a fault, or write as a second response into the one under way.
             raise ConnectionAbortedError from error
         if isinstance(error, web.HTTPException):
-            return refused(request, error)
+            return restated(request, error)
         failure = as_app_error(error, request.app[SERVICES])
         return json_response(wire.rejection(failure, request_id=request[REQUEST_ID]),
                              status=failure.status, headers=headers_of(failure))
 
 
-def refused(request: web.Request, error: web.HTTPException) -> web.Response:
+def restated(request: web.Request, error: web.HTTPException) -> web.Response:
     """aiohttp's refusal in the error shape, with what its headers say (`Allow`, say). A redirect is none."""
     if error.status < 400:
         raise error

@@ -47,8 +47,7 @@ async def answered(
         request: web.Request, exchange: Exchange, *, send: Callable[[Exchange, EventStream], Awaitable[None]],
 ) -> web.StreamResponse:
     services = request.app[SERVICES]
-    async with kept_alive(EventStream(request=request, stall=services.stall_timeout),
-                          heartbeat=services.heartbeat) as events:
+    async with kept_alive(EventStream(request=request), heartbeat=services.heartbeat) as events:
         try:
             await send(exchange, events)
         except Exception as error:

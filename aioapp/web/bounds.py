@@ -1,0 +1,42 @@
+"""How much of this process one caller's connection may take, and for how long."""
+from dataclasses import dataclass, field
+
+LARGEST_LINE = 8190
+"""Bytes of one header, or of a request's first line."""
+LARGEST_HEAD = 2**16
+"""Bytes of a request's first line and headers together."""
+LEAST_TAKEN = 2**14
+"""Bytes that a caller must take of what waits for it within the deadline for that."""
+MOST_UNSENT = 2**15
+"""Bytes that wait for a caller before more is made for it, and as many in the kernel."""
+LAST_WORDS = 2.0
+"""Seconds that a refused caller gets to read why."""
+TOLD = 128
+"""Refused connections that are told why at the same time. What comes beyond them is cut without a word."""
+SHARE = 4
+"""Without keys, one address gets at most a quarter of all connections: else one caller could keep all others out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Seconds: to the first byte of a new connection, from there to a request's whole head, from there to its whole
+    body, between two requests, and for a caller to take what is written to it."""
+
+    first_byte: float = 10.0
+    head: float = 20.0
+    body: float = 60.0
+    idle: float = 75.0
+    stall: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many connections there may be, and how long each may wait."""
+
+    connections: int = 10_000
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+    @property
+    def share(self) -> int:
+        """How many of them one address may have where there are no keys."""
+        return max(1, self.connections // SHARE)
