@@ -33,12 +33,12 @@ class Runner(web.AppRunner):
 
     async def setup(self) -> None:
         await super().setup()
-        server, bounds = super().server, self.app[BOUNDS]
+        server, bounds = super().server, self.app.get(BOUNDS, Bounds())
         assert server is not None
         # aiohttp's own timer cannot tell a connection that idles from one whose headers are on their way.
         never = 2 * (bounds.deadlines.idle + bounds.deadlines.head)
         self._connections = Connections(
-            server, bounds=bounds, keyless=lambda: self.app[SERVICES].gate.keyless, clock=self._clock,
+            server, bounds=bounds, keyless=self._keyless, clock=self._clock,
             options={"access_log": None, "logger": self._logger, "keepalive_timeout": never})
         self._connections.start()
 
@@ -47,3 +47,7 @@ class Runner(web.AppRunner):
         if self._connections is not None:
             self._connections.stop()
             self._connections = None
+
+    def _keyless(self) -> bool:
+        """An application that is none of ours has no keys either."""
+        return SERVICES not in self.app or self.app[SERVICES].gate.keyless
