@@ -21,7 +21,7 @@ from aioapp.keys import Key, Keyring, table
 from aioapp.settings import Settings
 from aioapp.store.migrations import migrate
 from aioapp.web import SERVICES
-from aioapp.web.schemas import loaded
+from aioapp.web.loading import loaded
 from tests.conftest import Serve, start
 from tests.contract import contract
 from tests.generations import Clock

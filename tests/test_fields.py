@@ -10,7 +10,7 @@ from aioapp.endpoints.chat import ChatBody
 from aioapp.endpoints.generate import GENERATE, GenerateBody
 from aioapp.errors import ValidationFailed
 from aioapp.web.fields import VISIBLE
-from aioapp.web.schemas import decoded, loaded
+from aioapp.web.loading import decoded, loaded
 from aioapp.web.sse import stream_body
 from aioapp.web.ws import Envelope
 from tests.conftest import Serve
