@@ -58,6 +58,8 @@ def unknown(start: str) -> Iterator[tuple[str, bytes]]:
     """Bodies that begin with `start`, with more fields than anybody knows."""
     fields = "".join(f'"{number:x}":0,' for number in range(MOST // 10))
     yield "116,000 unknown fields", f"{start}{fields}".encode()[:MOST].rpartition(b",")[0] + b"}"
+    few = "".join(f'"{number:090}":0,' for number in range(9900))
+    yield "9,900 unknown fields", f"{start}{few[:-1]}}}".encode()
     yield "an unknown field with a name of 1 MiB", filled(f'{start}"', "x", '":0}')
     yield "an unknown field with a name of escapes", filled(f'{start}"', "\\u0001", '":0}')
     yield "20 unknown fields with names of 50 kB", filled(
@@ -100,6 +102,8 @@ def histories(start: str) -> Iterator[tuple[str, bytes]]:
             text = TEXTS[said] * (room // len(TEXTS[said].encode()))
             yield f"history: {turns} turns, {said}", f'{start}"history":[{(TURN % text * turns)[:-1]}]}}'.encode()
     wrong = '{"role":"user","content":0,"a":0,"b":0,"c":0,"d":0,"e":0,"f":0,"g":0,"h":0,"i":0,"j":0},'
+    many = "{%s}," % "".join(f'"{number}":0,' for number in range(450))[:-1]
+    yield "history: 21 turns with 450 unknown fields", f'{start}"history":[{(many * 21)[:-1]}]}}'.encode()
     for turns in (21, 500):
         yield f"history: {turns} turns with 11 faults", f'{start}"history":[{(wrong * turns)[:-1]}]}}'.encode()
 

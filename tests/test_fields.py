@@ -253,6 +253,22 @@ def test_twenty_problems_are_told_and_of_more_that_there_are() -> None:
     assert len(told) == 21 and told[20] == problem([], MORE)
 
 
+class Seen(dict[str, Any]):
+    """Counts what is taken out of it."""
+
+    taken = 0
+
+    def __getitem__(self, name: str) -> Any:
+        self.taken += 1
+        return super().__getitem__(name)
+
+
+def test_of_unknown_fields_no_more_are_looked_at_than_are_told() -> None:
+    body = Seen(prompt="Hi", **{str(number): 0 for number in range(1000)})
+    assert len(refusal(GenerateBody(), body)) == MOST_PROBLEMS + 1
+    assert body.taken <= len(GenerateBody().fields) + MOST_PROBLEMS + 1
+
+
 def test_a_problem_tells_the_beginning_of_a_long_name() -> None:
     name = "n" * 2**20
     assert refusal(GenerateBody(), {"prompt": "Hi", name: 0}) == [problem([f"{name[:LONGEST_NAME]}…"], EXTRA)]
@@ -264,6 +280,7 @@ def test_what_looks_like_a_value_inside_a_text_is_none(text: str, escaped: bool)
     """It is counted like the parser does it, of which there may be too many values but not too much text."""
     again = json.dumps(f'{text},[{{"\\', ensure_ascii=escaped)[1:-1]
     assert not has_many_values(f'{{"a":["{again * 20_000}"]}}'.encode("utf-8", "surrogatepass"))
+    assert not has_many_values(json.dumps([f"{text}\\", "," * 20_000]).encode())
     few, many_ = (json.dumps([again] * count).encode() for count in (MOST_VALUES // 2, MOST_VALUES + 2))
     assert has_many_values(many_) and not has_many_values(few)
 
