@@ -67,9 +67,11 @@ def runner_of(app: web.Application) -> web.AppRunner:
     """How the application must be run: a caller who leaves cancels its handler, which stops Claude too.
 
     The application itself waits for running generations when it ends; aiohttp's own wait only sweeps up behind it.
+    Nothing is unpacked: aiohttp would unpack a gigabyte out of a mebibyte, and for callers who show no key.
     """
     return web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, logger=logs.server_logger())
+        app, handler_cancellation=True, auto_decompress=False, access_log=None, shutdown_timeout=1.0,
+        logger=logs.server_logger())
 
 
 async def drain(app: web.Application, seconds: float) -> None:

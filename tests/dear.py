@@ -1,5 +1,7 @@
 """The dearest requests that anybody could think of, each as large as it may be: up to 1 MiB, a query up to 8 KiB."""
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -180,6 +182,9 @@ def lines() -> Iterator[Dear]:
             ("controls", "%01" * (QUERY // 3) + "=1"), ("a long number", "limit=" + "9" * QUERY)):
         for path in ("/admin/usage", "/admin/requests", "/api/usage", "/health"):
             yield Dear(name=f"query: {name}", where=f"GET {path}", query=query)
+    for coding, packed in (("deflate", zlib.compress(b"x" * 2**27)), ("gzip", gzip.compress(b"x" * 2**27))):
+        for where in ("POST /api/generate", "POST /admin/session", "GET /health/live"):
+            yield Dear(name=f"128 MiB, by {coding}", where=where, body=packed, headers={"Content-Encoding": coding})
     for header in ("X-Request-ID", "X-API-Key", "Cookie", "Authorization", "Origin", "Host", "X-Forwarded-For"):
         yield Dear(name=f"{header}: 8,000 bytes", where="GET /api/usage", headers={header: "x;=," * 2000})
 

@@ -124,10 +124,10 @@ async def talked(server: Server, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("data", RUBBISH, ids=range(len(RUBBISH)))
-async def test_rubbish_is_answered_400_and_leaves_neither_traceback_nor_secret(data: bytes, noisy: Server) -> None:
+async def test_rubbish_is_refused_and_leaves_neither_traceback_nor_secret(data: bytes, noisy: Server) -> None:
     before = len(noisy.err)
     answer = await talked(noisy, data)
-    assert answer.startswith(b"HTTP/1.") and b" 400 " in answer
+    assert answer.startswith(b"HTTP/1.") and answer.split()[1] in (b"400", b"415")
     async with aiohttp.ClientSession() as http, http.get(f"{noisy.url}/after") as response:
         assert response.status == 404
     await until(lambda: "/after" in noisy.err[before:])

@@ -3,11 +3,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 from marshmallow import Schema
 
 from aioapp.errors import (
-    AppError, BadRequest, Forbidden, LimitReached, StoreUnavailable, Unauthorized, UnsupportedMediaType,
+    AppError, Forbidden, LimitReached, StoreUnavailable, Unauthorized, UnsupportedMediaType,
 )
 from aioapp.web import wire
 from aioapp.web.loading import decoded, give_way, loaded
@@ -73,14 +73,13 @@ async def expected(request: web.Request) -> None:
 async def read_body(request: web.Request, schema: Schema) -> dict[str, Any]:
     """What the request's JSON says, as `schema` has it.
 
-    Raises `UnsupportedMediaType`, `BadRequest` or `ValidationFailed`; aiohttp raises 413.
+    Raises `UnsupportedMediaType` or `ValidationFailed`; aiohttp raises 413.
     """
     if request.content_type != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
-    try:
-        raw = await request.read()
-    except web.RequestPayloadError:
-        raise BadRequest("The body is not encoded as its headers say.") from None
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without the header Content-Encoding.")
+    raw = await request.read()
     value = decoded(raw)
     await give_way(raw)
     body = loaded(schema, value)

@@ -19,7 +19,7 @@ from aioapp.web.schemas import SAMPLE
 
 T = TypeVar("T")
 JSON = "application/json"
-BODY_ERRORS = (errors.BadRequest, errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
+BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
 
 
 def may_change(connection: Connection, client: Client, *, at: datetime) -> Key:
