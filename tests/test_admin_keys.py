@@ -21,7 +21,7 @@ from aioapp.keys import Key, Keyring, table
 from aioapp.settings import Settings
 from aioapp.store.migrations import migrate
 from aioapp.web import SERVICES
-from aioapp.web.schemas import loaded
+from aioapp.web.loading import loaded
 from tests.conftest import Serve, start
 from tests.contract import contract
 from tests.generations import Clock
@@ -50,9 +50,9 @@ class Asked:
 
 
 POSTED: list[tuple[int, Asked]] = [
-    (400, Asked(raw=b"no deflate", headers={"Content-Encoding": "deflate"})),
     (413, Asked(raw=b" " * (2**20 + 1))),
     (415, Asked(raw=b"{}", headers={"Content-Type": "text/plain"})),
+    (415, Asked(raw=b"{}", headers={"Content-Encoding": "deflate"})),
     (422, Asked(raw=b"[]")),
 ]
 EVERYWHERE = [(401, Asked(by=None)), (403, Asked(by="web"))]

@@ -1,16 +1,23 @@
 """What a body may say, and in which words anything else is refused: those of pydantic 1, which callers parse."""
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 import pytest
-from marshmallow import Schema
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import Schema, ValidationError, fields
 
-from aioapp.endpoints.chat import ChatBody
+from aioapp.endpoints.admin.shapes import CreateKeyBody
+from aioapp.endpoints.chat import MOST_TURNS, ChatBody
 from aioapp.endpoints.generate import GENERATE, GenerateBody
 from aioapp.errors import ValidationFailed
-from aioapp.web.fields import VISIBLE
-from aioapp.web.schemas import decoded, loaded
+from aioapp.keys.key import MOST_PATTERNS
+from aioapp.web.fields import MOST_PROBLEMS, VISIBLE, many, not_blank
+from aioapp.web.loading import LONGEST_NAME, MOST_VALUES, decoded, has_many_values, loaded
+from aioapp.web.schemas import LONGEST_STOP, MOST_STOPS, MOST_TEXT
 from aioapp.web.sse import stream_body
 from aioapp.web.ws import Envelope
 from tests.conftest import Serve
@@ -28,8 +35,17 @@ BLANK = ("value_error.any_str.blank", "must not be blank")
 SHORT = ("value_error.any_str.min_length", "ensure this value has at least 1 characters")
 LONG = ("value_error.any_str.max_length", "ensure this value has at most 10000 characters")
 EFFORT = ("value_error.const", "unexpected value; permitted: 'low', 'medium', 'high', 'xhigh', 'max'")
+MORE = ("value_error.more", "there are more problems than these 20")
 ROLE = ("value_error.const", "unexpected value; permitted: 'user', 'assistant'")
 FORMAT = ("value_error.const", "unexpected value; permitted: 'text', 'events'")
+
+
+def too_long(most: int) -> tuple[str, str]:
+    return "value_error.any_str.max_length", f"ensure this value has at most {most} characters"
+
+
+def too_many(most: int) -> tuple[str, str]:
+    return "value_error.list.max_items", f"ensure this value has at most {most} items"
 
 
 def not_ge(least: float) -> tuple[str, str]:
@@ -50,16 +66,17 @@ REFUSED: list[tuple[str, Any, tuple[str, str]]] = [
     ("temperature", "0.5", FLOAT), ("temperature", True, FLOAT), ("temperature", float("inf"), FLOAT),
     ("temperature", 10**400, FLOAT), ("temperature", [], FLOAT),
     ("temperature", -0.01, not_ge(0.0)), ("temperature", 1.01, not_le(1.0)),
-    ("system", 1, STRING), ("system", {}, STRING),
+    ("system", 1, STRING), ("system", {}, STRING), ("system", "x" * 500_001, too_long(500_000)),
     ("model", "", SHORT), ("model", " ", BLANK), ("model", False, STRING),
     ("effort", "LOW", EFFORT), ("effort", "", EFFORT), ("effort", 1, STRING),
-    ("stop_sequences", "END", LIST), ("stop_sequences", {}, LIST),
+    ("stop_sequences", "END", LIST), ("stop_sequences", {}, LIST), ("stop_sequences", ["x"] * 101, too_many(100)),
     ("promt", "Hi", EXTRA), ("stream", True, EXTRA), ("", 1, EXTRA),
 ]
 TAKEN: list[tuple[str, Any]] = [
     ("max_tokens", 1), ("max_tokens", 8000), ("max_tokens", 12.0), ("temperature", 0), ("temperature", 1.0),
     ("prompt", "x" * 10_000), ("prompt", "\U0001f600" * 10_000), ("prompt", "\x00"), ("prompt", " x "), ("system", ""),
     ("effort", "max"), ("stop_sequences", []), ("stop_sequences", ["\nHuman:"]),
+    ("stop_sequences", ["x" * 1000] * 100), ("system", "\u00e9" * 500_000),
 ]
 NESTED: list[tuple[Any, list[str | int], tuple[str, str]]] = [
     ("x", [], LIST),
@@ -171,3 +188,107 @@ def test_blank_is_what_any_dialect_of_regular_expressions_calls_white_space() ->
     to_python = {char for char in map(chr, range(0x110000)) if char.isspace()}
     to_javascript = {"\ufeff"}
     assert {char for char in map(chr, range(0x110000)) if not re.search(VISIBLE, char)} == to_python | to_javascript
+
+
+def test_a_text_is_blank_where_it_holds_no_visible_character() -> None:
+    for char in map(chr, range(0x110000)):
+        if re.search(VISIBLE, char):
+            not_blank(f" \ufeff{char}")
+        else:
+            with pytest.raises(ValidationError):
+                not_blank(f" \ufeff{char}")
+
+
+class Looks(fields.Integer):
+    """Notes what it is shown, and takes numbers."""
+
+    def __init__(self, seen: list[Any]) -> None:
+        super().__init__(strict=True)
+        self.seen = seen
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        self.seen.append(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+@pytest.mark.parametrize(("items", "looked"), [
+    (["x"] * 301, 0), (["x"] * 300, MOST_PROBLEMS + 1), ([*range(200), *["x"] * 100], 200 + MOST_PROBLEMS + 1),
+    ([1] * 300, 300)])
+def test_no_list_is_looked_into_any_further_than_its_faults_are_told(items: list[Any], looked: int) -> None:
+    seen: list[Any] = []
+    field = many(Looks(seen), most=300)
+    try:
+        assert field.deserialize(items) == items
+    except ValidationError as error:
+        assert len(error.messages) == min(looked or 1, MOST_PROBLEMS + 1)
+    assert len(seen) == looked
+
+
+@pytest.mark.parametrize(("schema", "field", "most"), [
+    (ChatBody(), "history", MOST_TURNS), (GenerateBody(), "stop_sequences", MOST_STOPS),
+    (CreateKeyBody(), "models", MOST_PATTERNS)])
+def test_a_list_that_is_too_long_is_refused_whatever_it_holds(schema: Schema, field: str, most: int) -> None:
+    body = {"message": "Hi"} if field == "history" else {"prompt": "Hi"} if field == "stop_sequences" else {"name": "a"}
+    assert refusal(schema, {**body, field: [{}] * (most + 1)}) == [problem([field], too_many(most))]
+
+
+def test_the_texts_in_lists_have_bounds_too() -> None:
+    assert refusal(GenerateBody(), {"prompt": "Hi", "stop_sequences": ["x" * (LONGEST_STOP + 1)]}) == [
+        problem(["stop_sequences", 0], too_long(LONGEST_STOP))]
+    history = [{"role": "user", "content": "x" * (MOST_TEXT + 1)}]
+    assert refusal(ChatBody(), {"message": "Hi", "history": history}) == [
+        problem(["history", 0, "content"], too_long(MOST_TEXT))]
+
+
+def test_twenty_problems_are_told_and_of_more_that_there_are() -> None:
+    unknown = {str(number): 0 for number in range(100_000)}
+    told = refusal(GenerateBody(), {"max_tokens": 0, **unknown})
+    assert told[:2] == [problem(["prompt"], MISSING), problem(["max_tokens"], not_ge(1))]
+    assert [(row["type"], row["msg"]) for row in told[2:20]] == [EXTRA] * 18
+    assert told[20:] == [problem([], MORE)]
+    just = refusal(GenerateBody(), {"prompt": "Hi", **dict(list(unknown.items())[:MOST_PROBLEMS])})
+    assert [(row["type"], row["msg"]) for row in just] == [EXTRA] * 20
+    history = [{str(number): 0 for number in range(1000)}] * MOST_TURNS
+    told = refusal(ChatBody(), {"message": "Hi", "history": history})
+    assert len(told) == 21 and told[20] == problem([], MORE)
+
+
+class Seen(dict[str, Any]):
+    """Counts what is taken out of it."""
+
+    taken = 0
+
+    def __getitem__(self, name: str) -> Any:
+        self.taken += 1
+        return super().__getitem__(name)
+
+
+def test_of_unknown_fields_no_more_are_looked_at_than_are_told() -> None:
+    body = Seen(prompt="Hi", **{str(number): 0 for number in range(1000)})
+    assert len(refusal(GenerateBody(), body)) == MOST_PROBLEMS + 1
+    assert body.taken <= len(GenerateBody().fields) + MOST_PROBLEMS + 1
+
+
+def test_a_problem_tells_the_beginning_of_a_long_name() -> None:
+    name = "n" * 2**20
+    assert refusal(GenerateBody(), {"prompt": "Hi", name: 0}) == [problem([f"{name[:LONGEST_NAME]}…"], EXTRA)]
+    assert refusal(GenerateBody(), {"prompt": "Hi", name[:LONGEST_NAME]: 0}) == [problem([name[:LONGEST_NAME]], EXTRA)]
+
+
+@given(st.text(), st.booleans())
+def test_what_looks_like_a_value_inside_a_text_is_none(text: str, escaped: bool) -> None:
+    """It is counted like the parser does it, of which there may be too many values but not too much text."""
+    again = json.dumps(f'{text},[{{"\\', ensure_ascii=escaped)[1:-1]
+    assert not has_many_values(f'{{"a":["{again * 20_000}"]}}'.encode("utf-8", "surrogatepass"))
+    assert not has_many_values(json.dumps([f"{text}\\", "," * 20_000]).encode())
+    few, many_ = (json.dumps([again] * count).encode() for count in (MOST_VALUES // 2, MOST_VALUES + 2))
+    assert has_many_values(many_) and not has_many_values(few)
+
+
+@pytest.mark.parametrize("raw", [
+    b"[" + b"0," * 10_001 + b"0]", b"[" + b"{}," * 10_000 + b"{}]", b"[" + b"[]," * 10_000 + b"[]]",
+    b"[" * 10_001, b'{"a":{"b' + b'":{"' * 10_001])
+def test_more_values_than_there_may_be_are_not_made(raw: bytes) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        decoded(raw)
+    assert caught.value.problems == [problem([], ("value_error.jsondecode", "more than 10000 values"))]

@@ -127,7 +127,7 @@ async def talked(server: Server, data: bytes) -> bytes:
 async def test_rubbish_is_refused_and_leaves_neither_traceback_nor_secret(data: bytes, noisy: Server) -> None:
     before = len(noisy.err)
     answer = await talked(noisy, data)
-    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ", b"HTTP/1.1 431 ", b"HTTP/1.0 431 "))
+    assert answer.startswith(b"HTTP/1.") and answer.split()[1] in (b"400", b"415", b"431")
     async with aiohttp.ClientSession() as http, http.get(f"{noisy.url}/after") as response:
         assert response.status == 404
     await until(lambda: "/after" in noisy.err[before:])

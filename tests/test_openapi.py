@@ -127,6 +127,32 @@ def test_every_object_is_closed() -> None:
     assert [schema for schema in found if schema.get("additionalProperties") is not False] == []
 
 
+def bounds_missing(schema: Json, path: str) -> Iterator[str]:
+    """Where a caller may send any number of characters or items."""
+    if "$ref" in schema:
+        schema = contract().schema(schema["$ref"].rpartition("/")[2])
+    kinds = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", [])
+    if "string" in kinds and not {"enum", "maxLength"} & set(schema):
+        yield f"{path}: maxLength"
+    if "array" in kinds and "maxItems" not in schema:
+        yield f"{path}: maxItems"
+    for name, below in schema.get("properties", {}).items():
+        yield from bounds_missing(below, f"{path}.{name}")
+    parts = *schema.get("oneOf", ()), *schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())
+    for below in parts:
+        yield from bounds_missing(below, path)
+
+
+def test_all_that_a_caller_sends_has_documented_bounds() -> None:
+    sent = [operation["requestBody"]["content"]["application/json"]["schema"]
+            for *_, operation in contract().operations() if "requestBody" in operation]
+    assert len(sent) == 6
+    assert [gap for schema in (*sent, contract().schema("SocketRequest")) for gap in bounds_missing(schema, "")] == []
+    history = contract().schema("ChatBody")["properties"]["history"]
+    assert history["maxItems"] == 500
+    assert contract().schema("TurnBody")["properties"]["content"]["maxLength"] == 500_000
+
+
 @pytest.mark.parametrize("name", ["GenerateBody", "GenerateStreamBody", "GenerateRequest"])
 @pytest.mark.parametrize("value", TAKEN, ids=lambda value: repr(value)[:30])
 def test_what_the_server_takes_the_document_allows(name: str, value: tuple[str, Any]) -> None:

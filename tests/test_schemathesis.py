@@ -14,6 +14,13 @@ from tests.keyed import make_key
 EXAMPLES = 30
 """Most of each kind for each operation; the same ones every time."""
 CONFIGURATION = """
+# A text that is too long by itself may make the whole body too long, which is told first.
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
+
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "401", "403", "404", "409", "413", "429", "5xx"]
+
 # OpenAPI has no word for a handshake, so a plain GET fits all that is documented of it; it is told to upgrade.
 [[operations]]
 include-path = "/ws/generate"

@@ -28,3 +28,9 @@ def test_an_error_says_what_happened_and_only_if_there_is_more_to_say_more(detai
     assert body.get("detail") == detail
     assert (body["error"], body["request_id"]) == ("Claude is overloaded", "r")
     assert body["timestamp"].endswith("+00:00")
+
+
+def test_an_error_quotes_so_much_and_no_more() -> None:
+    body = wire.problem(errors.BadRequest("\0" * 2**20))
+    assert body["detail"] == "\0" * wire.LONGEST_DETAIL
+    assert len(wire.encode(body)) < 2**16

@@ -173,6 +173,8 @@ async def test_every_operation_is_there_by_its_name(serve: Serve, http: aiohttp.
     ('{"id": "x", "prompt": "Hi", "stream": 1}', "value_error.strictbool", "x"),
     ('{"id": 7, "prompt": "Hi"}', "type_error.str", None),
     ('{"id": "", "prompt": "Hi"}', "value_error.any_str.min_length", ""),
+    ('{"id": "%s", "prompt": ""}' % ("x" * 128), "value_error.any_str.min_length", "x" * 128),
+    ('{"id": "%s", "prompt": "Hi"}' % ("x" * 129), "value_error.any_str.max_length", None),
     ('{"id": "x", "prompt": "Hi", "nonsense": true}', "value_error.extra", "x"),
 ])
 async def test_a_frame_that_is_wrong_gets_an_error_frame_and_the_socket_stays_open(

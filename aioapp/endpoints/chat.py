@@ -7,17 +7,20 @@ from marshmallow import fields
 from aioapp.generation import Prompt, Turn
 from aioapp.web.fields import choice, many, one, text, whole
 from aioapp.web.operation import Operation, prompt_of
-from aioapp.web.schemas import Answer, Body, Options
+from aioapp.web.schemas import MOST_TEXT, Answer, Body, Options
+
+MOST_TURNS = 500
 
 
 class TurnBody(Body):
     role = choice(("user", "assistant"), required=True)
-    content = text(least=1, blank=False, required=True)
+    content = text(least=1, most=MOST_TEXT, blank=False, required=True)
 
 
 class ChatBody(Options):
     message = text(least=1, most=10_000, blank=False, required=True)
-    history = many(one(TurnBody, required=True), description="The conversation so far, oldest turn first.")
+    history = many(one(TurnBody, required=True), most=MOST_TURNS,
+                   description="The conversation so far, oldest turn first.")
     max_tokens = whole(1, 8000, load_default=1000, description="Most tokens of the answer.")
 
 

@@ -3,14 +3,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 from marshmallow import Schema
 
 from aioapp.errors import (
-    AppError, BadRequest, Forbidden, LimitReached, StoreUnavailable, Unauthorized, UnsupportedMediaType,
+    AppError, Forbidden, LimitReached, StoreUnavailable, Unauthorized, UnsupportedMediaType,
 )
 from aioapp.web import wire
-from aioapp.web.schemas import decoded, loaded
+from aioapp.web.loading import decoded, give_way, loaded
 
 JSON = {"Content-Type": "application/json"}
 
@@ -70,14 +70,21 @@ async def expected(request: web.Request) -> None:
         request.writer.output_size = 0  # it is no part of the answer
 
 
-async def read_json(request: web.Request) -> Any:
-    """The JSON value of the request's body. Raises `UnsupportedMediaType` or `ValidationFailed`; aiohttp raises 413."""
+async def read_body(request: web.Request, schema: Schema) -> dict[str, Any]:
+    """What the request's JSON says, as `schema` has it.
+
+    Raises `UnsupportedMediaType` or `ValidationFailed`; aiohttp raises 413.
+    """
     if request.content_type != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
-    try:
-        return decoded(await request.read())
-    except web.RequestPayloadError:
-        raise BadRequest("The body is not encoded as its headers say.") from None
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without the header Content-Encoding.")
+    raw = await request.read()
+    value = decoded(raw)
+    await give_way(raw)
+    body = loaded(schema, value)
+    await give_way(raw)
+    return body
 
 
 def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:

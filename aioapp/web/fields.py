@@ -17,6 +17,10 @@ COMMON = {
 }
 VISIBLE = r"[^\s\u001C-\u001F\u0085\uFEFF]"
 """A character that is no white space. `\\S` alone means another set to Python, to JavaScript and to Rust."""
+MOST_PROBLEMS = 20
+"""That are told of one body. Nothing is looked for once there are more."""
+MOST_ITEMS = 1000
+"""Of a list that says nothing else."""
 Value = Any
 
 
@@ -118,8 +122,33 @@ def choice(options: Sequence[str], **more: Any) -> fields.String:
         error_messages=messages("type_error.str|str type expected"), validate=one_of, **described(more))
 
 
-def many(inner: fields.Field[Any] | type[fields.Field[Any]], **more: Any) -> fields.List[Any]:
-    return fields.List(inner, error_messages=messages("type_error.list|value is not a valid list"), **described(more))
+class Many(fields.List[Any]):
+    """A JSON list. One that is too long is not looked into; nor is any further than faults are told."""
+
+    def _deserialize(self, value: Value, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.make_error("invalid", input=value)
+        for check in self.validators:
+            check(value)
+        found, faults = [], {}
+        for index, item in enumerate(value):
+            try:
+                found.append(self.inner.deserialize(item, **kwargs))
+            except ValidationError as error:
+                faults[index] = error.messages
+                if len(faults) > MOST_PROBLEMS:
+                    break
+        if faults:
+            raise ValidationError(faults)
+        return found
+
+
+def many(inner: fields.Field[Any] | type[fields.Field[Any]], *, most: int = MOST_ITEMS, **more: Any) -> Many:
+    """At most so many of `inner`."""
+    length = validate.Length(
+        max=most, error="value_error.list.max_items|ensure this value has at most {max} items")
+    return Many(inner, validate=length, error_messages=messages("type_error.list|value is not a valid list"),
+                **described(more))
 
 
 def one(schema: type[Schema], **more: Any) -> fields.Nested:
@@ -137,7 +166,7 @@ def bounds(least: float, most: float) -> list[Callable[[Any], Any]]:
 
 
 def not_blank(value: str) -> None:
-    if value and not re.search(VISIBLE, value):
+    if value.replace("\ufeff", " ").isspace():  # what `VISIBLE` says, ten times as fast
         raise ValidationError("value_error.any_str.blank|must not be blank")
 
 

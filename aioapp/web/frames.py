@@ -6,8 +6,8 @@ from typing import Any
 from aiohttp import WSMsgType
 
 from aioapp import errors
+from aioapp.web.loading import decoded, row
 from aioapp.web.operation import Operation
-from aioapp.web.schemas import decoded, row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,12 @@ class Asked:
 
 Understand = Callable[[Mapping[str, Any]], Asked]
 
+LONGEST_ID = 128
+"""Characters."""
+LARGEST_INTRODUCTION = 4096
+"""Bytes of a frame that shows a key."""
+INTRODUCTION = 'Send {"type": "auth", "key": …} first.'
+
 
 def read(kind: WSMsgType, data: bytes) -> dict[str, Any]:
     """The JSON object in a frame. Raises `ValidationFailed`."""
@@ -35,9 +41,22 @@ def read(kind: WSMsgType, data: bytes) -> dict[str, Any]:
     return value
 
 
+def read_first(kind: WSMsgType, data: bytes) -> dict[str, Any]:
+    """The frame in which a caller whom nobody knows yet shows its key. Raises `ValidationFailed` or `Unauthorized`.
+
+    More than a key needs is not looked at: whoever may not ask anything must not make us work.
+    """
+    if len(data) > LARGEST_INTRODUCTION:
+        raise errors.Unauthorized(f"{INTRODUCTION} It has at most {LARGEST_INTRODUCTION} bytes.")
+    frame = read(kind, data)
+    if frame.get("type") != "auth":
+        raise errors.Unauthorized(INTRODUCTION)
+    return frame
+
+
 def id_of(frame: object) -> str | None:
     """The id of a frame that may be wrong in any way, so that even its error can be told apart."""
     match frame:
-        case {"id": str(id)}:
+        case {"id": str(id)} if len(id) <= LONGEST_ID:
             return id
     return None

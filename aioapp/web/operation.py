@@ -16,8 +16,9 @@ from aioapp.events import Fold, Message, text_of
 from aioapp.generation import Batch, Call, Generate, Prompt, Turn
 from aioapp.services import Services
 from aioapp.web import ADMITTED, CALL, CLIENT, REQUEST_ID, SERVICES, wire
-from aioapp.web.endpoint import Endpoint, json_response, read_json
-from aioapp.web.schemas import SAMPLE, Answer, Body, loaded
+from aioapp.web.endpoint import Endpoint, json_response, read_body
+from aioapp.web.loading import loaded
+from aioapp.web.schemas import SAMPLE, Answer, Body
 
 UPSTREAM_ERRORS = (
     errors.BadRequest, errors.BudgetSpent, errors.Forbidden, errors.LimitReached, errors.RequestTooLarge,
@@ -141,7 +142,7 @@ def rest(operation: Operation) -> Endpoint:
     schema = operation.body()
 
     async def handle(request: web.Request) -> web.Response:
-        body = loaded(schema, await read_json(request))
+        body = await read_body(request, schema)
         return json_response(await asked(request, operation, body=body, live=False).whole())
 
     return Endpoint(

@@ -39,7 +39,8 @@ class Runner(web.AppRunner):
         never = 2 * (bounds.deadlines.idle + bounds.deadlines.head)
         self._connections = Connections(
             server, bounds=bounds, keyless=self._keyless, clock=self._clock,
-            options={"access_log": None, "logger": self._logger, "keepalive_timeout": never})
+            # aiohttp would unpack a gigabyte out of a mebibyte, and for callers who show no key.
+            options={"access_log": None, "auto_decompress": False, "keepalive_timeout": never, "logger": self._logger})
         self._connections.start()
 
     async def cleanup(self) -> None:

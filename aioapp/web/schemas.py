@@ -1,13 +1,18 @@
 """The schemas that several endpoints share. What only one of them has stands in its own file."""
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, get_args
 
-import jiter
-from marshmallow import RAISE, Schema, ValidationError, fields, missing, validate
+from marshmallow import RAISE, Schema, fields, validate
 
-from aioapp.errors import ValidationFailed
 from aioapp.generation import Effort
-from aioapp.web.fields import choice, many, number, text
+from aioapp.web.fields import MOST_PROBLEMS, choice, many, number, text
+
+MOST_TEXT = 500_000
+"""Characters of a conversation's turn, or of what holds for all of it. A body of 1 MiB holds little more."""
+MOST_STOPS = 100
+LONGEST_STOP = 1000
+"""Characters."""
 
 
 class Body(Schema):
@@ -21,15 +26,28 @@ class Body(Schema):
         "type": "type_error.dict|value is not a valid dict",
     }
 
+    def load(self, data: Any, **more: Any) -> Any:
+        """Of unknown fields, no more are looked at than are told: each costs, and there may be any number of them."""
+        if isinstance(data, Mapping) and len(data) > len(self.fields) + MOST_PROBLEMS:
+            data = trimmed(data, known=self.fields)
+        return super().load(data, **more)
+
+
+def trimmed(data: Mapping[str, Any], *, known: Iterable[str]) -> dict[str, Any]:
+    """What is known in `data`, and one more of what is not than is told."""
+    own = {name: data[name] for name in known if name in data}
+    return own | dict(islice(((name, data[name]) for name in data if name not in own), MOST_PROBLEMS + 1))
+
 
 class Options(Body):
     """What may be said of any generation beside its prompt."""
 
     temperature = number(0.0, 1.0, description="Left out, with a warning, for models that do not take it.")
-    system = text(description="Instructions that hold for the whole conversation.")
+    system = text(most=MOST_TEXT, description="Instructions that hold for the whole conversation.")
     model = text(least=1, most=256, blank=False, description="Any model's id; the server's default without.")
     effort = choice(get_args(Effort), description="Left out, with a warning, for models that do not take it.")
-    stop_sequences = many(text(least=1, blank=False, allow_none=False), description="Texts that end the answer.")
+    stop_sequences = many(text(least=1, most=LONGEST_STOP, blank=False, allow_none=False), most=MOST_STOPS,
+                          description="Texts that end the answer.")
 
 
 class UsageAnswer(Schema):
@@ -96,47 +114,7 @@ class Problem(Schema):
 class ValidationAnswer(Schema):
     """What is wrong with a request's body."""
 
-    detail = fields.List(fields.Nested(Problem), required=True)
+    detail = fields.List(fields.Nested(Problem), required=True, validate=validate.Length(max=MOST_PROBLEMS + 1))
 
 
 INVALID = {"detail": [{"loc": ["body", "prompt"], "msg": "field required", "type": "value_error.missing"}]}
-
-
-def decoded(raw: bytes) -> Any:
-    """The JSON value of a request's bytes. Raises `ValidationFailed` where they are none; NaN is no number."""
-    try:
-        return jiter.from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise ValidationFailed([row(["body"], f"value_error.jsondecode|{error}")]) from None
-
-
-def loaded(schema: Schema, value: Any, *, where: str = "body") -> dict[str, Any]:
-    """`value` as `schema` has it, null and absent being the same. Raises `ValidationFailed` with a row a problem.
-
-    `where` the value stood is the first part of each row's `loc`.
-    """
-    try:
-        body: dict[str, Any] = schema.load(value)
-    except ValidationError as error:
-        raise ValidationFailed(list(rows(normalized(error), [where]))) from None
-    defaults = {name: schema.fields[name].load_default for name, given in body.items() if given is None}
-    return {name: given for name, given in (body | defaults).items() if given is not None and given is not missing}
-
-
-def normalized(error: ValidationError) -> Mapping[Any, Any]:
-    messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]  # it has no hints
-    return messages
-
-
-def rows(messages: Mapping[Any, Any], loc: list[str | int]) -> Iterator[dict[str, Any]]:
-    for key, below in messages.items():
-        here = loc if key == "_schema" else [*loc, key]
-        if isinstance(below, Mapping):
-            yield from rows(below, here)
-        else:
-            yield from (row(here, message) for message in below)
-
-
-def row(loc: list[str | int], message: str) -> dict[str, Any]:
-    code, found, said = message.partition("|")
-    return {"loc": loc, "msg": said if found else message, "type": code if found else "value_error"}

@@ -6,13 +6,13 @@ from typing import Any
 from aiohttp import web
 
 from aioapp.web import REQUEST_ID, SERVICES, wire
-from aioapp.web.endpoint import Endpoint, read_json
+from aioapp.web.endpoint import Endpoint, read_body
 from aioapp.web.event_stream import EventStream, kept_alive
 from aioapp.web.events import ref, stream_of
 from aioapp.web.failures import as_app_error, has_left
 from aioapp.web.fields import choice
 from aioapp.web.operation import UPSTREAM_ERRORS, Exchange, Operation, asked
-from aioapp.web.schemas import Body, loaded
+from aioapp.web.schemas import Body
 
 DONE = b"data: [DONE]\n\n"
 
@@ -23,7 +23,7 @@ def stream(operation: Operation) -> Endpoint:
     schema = body()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        asked_for = loaded(schema, await read_json(request))
+        asked_for = await read_body(request, schema)
         send = FORMATS[asked_for.pop("format")]
         return await answered(request, asked(request, operation, body=asked_for, live=True), send=send)
 

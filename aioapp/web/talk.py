@@ -14,7 +14,8 @@ from aioapp.web import REQUEST_ID, SERVICES, wire
 from aioapp.web.admission import introduced
 from aioapp.web.event_stream import hang_up
 from aioapp.web.failures import as_app_error
-from aioapp.web.frames import Asked, Understand, id_of, read
+from aioapp.web.frames import Asked, Understand, id_of, read, read_first
+from aioapp.web.loading import give_way
 from aioapp.web.notes import note_frame
 from aioapp.web.operation import Exchange, exchange
 
@@ -76,10 +77,11 @@ class Talk:
                 return
             frame: object = None
             try:
-                frame = read(message.type, message.data)
-                await self._take(self.understand(frame))
-                # A task that is cancelled before its first step would end without its last frame.
-                await asyncio.sleep(0)
+                frame = (read if self.client else read_first)(message.type, message.data)
+                await give_way(message.data)
+                asked = self.understand(frame)
+                await give_way(message.data)
+                await self._take(asked)
             except ConnectionError:
                 raise
             except Exception as error:
@@ -87,14 +89,16 @@ class Talk:
                 if self.client is None or isinstance(failure, errors.Unauthorized):
                     return await self._dismiss(failure, id_of(frame))
                 await self._send(wire.problem(failure), id_of(frame))
+            # A task that is cancelled before its first step would end without its last frame; and frames that are
+            # there already would be taken one after the other, with no turn for anybody else.
+            await asyncio.sleep(0)
 
     async def _take(self, asked: Asked) -> None:
         gate = self.request.app[SERVICES].gate
         if asked.key is not None:
             self.client = introduced(self.request, asked.key)
             return await self._send({"type": "auth", "success": True, "timestamp": wire.now()}, asked.id)
-        if self.client is None:
-            raise errors.Unauthorized('Send {"type": "auth", "key": …} first.')
+        assert self.client is not None  # whoever is unknown can only show a key
         if asked.cancel:
             return self._cancel(asked.id)
         if len(self._runs) >= MOST_AT_ONCE:

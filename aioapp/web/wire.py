@@ -8,6 +8,8 @@ from aioapp.errors import AppError, ValidationFailed
 from aioapp.events import Message
 
 Object = dict[str, Any]
+LONGEST_DETAIL = 4000
+"""Characters of an error's detail: Claude's words may be in it, and they may quote the caller's."""
 JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -47,7 +49,7 @@ def problem(error: AppError, *, request_id: str | None = None) -> Object:
     if isinstance(error, ValidationFailed):
         body["detail"] = error.problems
     elif error.detail is not None:
-        body["detail"] = error.detail
+        body["detail"] = error.detail[:LONGEST_DETAIL]
     body["timestamp"] = now()
     if request_id is not None:
         body["request_id"] = request_id

@@ -20,12 +20,15 @@ from aioapp.web import CLIENT, SERVICES
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import hang_up
 from aioapp.web.fields import choice, flag, text
-from aioapp.web.frames import Asked, Understand
+from aioapp.web.frames import LONGEST_ID, Asked, Understand
+from aioapp.web.loading import loaded
 from aioapp.web.operation import Operation
-from aioapp.web.schemas import Body, loaded
+from aioapp.web.schemas import Body
 from aioapp.web.talk import Talk
 
 LARGEST_FRAME = 2**20
+LONGEST_KEY = 256
+"""Characters; a key of ours has fewer."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that a caller gets to answer a close frame."""
 
@@ -36,7 +39,7 @@ class Envelope(Body):
     """What a frame may say beside its operation's body."""
 
     type = text(least=1, most=64, description="The operation's name, `generate` without; or `cancel`.")
-    id = text(least=1, most=128, description="Echoed on every frame of the answer.")
+    id = text(least=1, most=LONGEST_ID, description="Echoed on every frame of the answer.")
     stream = flag(load_default=False, description="Whether to answer with start, delta… and done.")
 
 
@@ -44,15 +47,15 @@ class AuthRequest(Body):
     """Show a key. Browsers send no header with a handshake, and a key does not belong into an address."""
 
     type = choice(("auth",), required=True)
-    key = text(required=True)
-    id = text(least=1, most=128)
+    key = text(most=LONGEST_KEY, required=True)
+    id = text(least=1, most=LONGEST_ID)
 
 
 class CancelRequest(Body):
     """Stop the generation that runs under `id`."""
 
     type = choice(("cancel",), required=True)
-    id = text(least=1, most=128, required=True)
+    id = text(least=1, most=LONGEST_ID, required=True)
 
 
 def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:

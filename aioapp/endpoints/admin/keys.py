@@ -14,12 +14,12 @@ from aioapp.endpoints.admin.shapes import (
 from aioapp.keys import Key, table
 from aioapp.keys.telling import told
 from aioapp.web import CLIENT, SERVICES, wire
-from aioapp.web.endpoint import Endpoint, Handler, json_response, read_json
-from aioapp.web.schemas import SAMPLE, loaded
+from aioapp.web.endpoint import Endpoint, Handler, json_response, read_body
+from aioapp.web.schemas import SAMPLE
 
 T = TypeVar("T")
 JSON = "application/json"
-BODY_ERRORS = (errors.BadRequest, errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
+BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
 
 
 def may_change(connection: Connection, client: Client, *, at: datetime) -> Key:
@@ -54,7 +54,7 @@ async def shown(request: web.Request) -> web.Response:
 
 async def created(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
-    key, creator = asked_for(loaded(CREATE, await read_json(request)), at=at), request[CLIENT]
+    key, creator = asked_for(await read_body(request, CREATE), at=at), request[CLIENT]
 
     def create(connection: Connection) -> str:
         may_grant(connection, key, by=creator, at=at)
@@ -75,7 +75,7 @@ async def revoked(request: web.Request) -> web.Response:
 
 async def rotated(request: web.Request) -> web.Response:
     at, rotator = datetime.now(UTC), request[CLIENT]
-    grace = timedelta(seconds=loaded(ROTATE, await read_json(request))["grace_seconds"])
+    grace = timedelta(seconds=(await read_body(request, ROTATE))["grace_seconds"])
 
     def rotate(connection: Connection) -> tuple[Key, str]:
         key = table.find(connection, named(request))

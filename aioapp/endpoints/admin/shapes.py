@@ -11,9 +11,10 @@ from aioapp import errors
 from aioapp.clients import NANO, Budget, Limits
 from aioapp.endpoints.figures import LimitsAnswer
 from aioapp.keys import Key, expiry
-from aioapp.keys.key import NAME, PATTERN
+from aioapp.keys.key import MOST_PATTERNS, NAME, PATTERN
 from aioapp.web.fields import choice, flag, many, number, one, text, whole
-from aioapp.web.schemas import SAMPLE, Body, row
+from aioapp.web.loading import row
+from aioapp.web.schemas import SAMPLE, Body
 
 PERIODS = ("day", "month")
 MOST = 10**9
@@ -67,7 +68,7 @@ class CreateKeyBody(Body):
     tokens_per_minute = whole(1, MOST)
     concurrency = whole(1, MOST, description="Generations at once.")
     budget = one(BudgetBody)
-    models = many(text(least=1, most=128, allow_none=False, pattern=f"^{PATTERN.pattern}$"),
+    models = many(text(least=1, most=128, allow_none=False, pattern=f"^{PATTERN.pattern}$"), most=MOST_PATTERNS,
                   description="Patterns; * is any text. All, without.")
     expires_at = text(least=1, most=64, description="ISO 8601: a day, which is the last, or a time with its zone.")
 
