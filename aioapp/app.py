@@ -133,7 +133,7 @@ async def services(
             generate=compose(upstream, *layers), credentials=credentials, gate=books.gate, database=books.database,
             ledger=books.ledger, metrics=books.metrics, drain=drain, model=settings.model,
             origins=frozenset(settings.cors_origins),
-            total_timeout=settings.total_timeout, stall_timeout=settings.stall_timeout, debug=settings.debug)
+            total_timeout=settings.total_timeout, debug=settings.debug)
 
 
 def opened(settings: Settings) -> AbstractAsyncContextManager[Books]:

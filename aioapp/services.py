@@ -18,7 +18,7 @@ from aioapp.usage import Ledger
 class Services:
     """`origins` are those whose pages may call.
 
-    In seconds: the two timeouts, `heartbeat`, after which a silent stream gets a comment, `ping`, after which a silent
+    In seconds: `total_timeout`, `heartbeat`, after which a silent stream gets a comment, `ping`, after which a silent
     socket gets one, and `introduction`, within which a caller on a socket shows its key.
     """
 
@@ -32,7 +32,6 @@ class Services:
     model: str
     origins: frozenset[str]
     total_timeout: float
-    stall_timeout: float
     heartbeat: float = 15.0
     ping: float = 30.0
     introduction: float = 10.0

@@ -12,7 +12,6 @@ from aioapp import errors
 from aioapp.clients import Client
 from aioapp.web import REQUEST_ID, SERVICES, wire
 from aioapp.web.admission import introduced
-from aioapp.web.event_stream import hang_up
 from aioapp.web.failures import as_app_error
 from aioapp.web.frames import Asked, Understand, id_of, read, read_first
 from aioapp.web.loading import give_way
@@ -177,11 +176,6 @@ class Talk:
         await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=error.title.encode())
 
     async def _send(self, frame: wire.Object, id: str | None) -> None:
-        """Send one frame and wait, for a while, until it is taken: what nobody reads must not pile up here."""
-        data = wire.encode(frame if id is None else {**frame, "id": id})
-        try:
-            async with asyncio.timeout(self.request.app[SERVICES].stall_timeout):
-                await self.socket.send_frame(data, WSMsgType.TEXT)
-        except TimeoutError:
-            hang_up(self.request)
-            raise ConnectionResetError("The caller stopped reading.") from None
+        """Send one frame and wait until it is taken: what nobody reads must not pile up here, and its caller is hung up
+        on (see `Connection`)."""
+        await self.socket.send_frame(wire.encode(frame if id is None else {**frame, "id": id}), WSMsgType.TEXT)
