@@ -8,7 +8,9 @@ from math import ceil
 from typing import Literal
 
 from aioapp.clients import NOBODY, Client
-from aioapp.events import Event, Fold, Usage
+from aioapp.errors import UpstreamFailed
+from aioapp.events import Event, Usage
+from aioapp.fold import Fold
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Role = Literal["user", "assistant"]
@@ -70,13 +72,18 @@ class Meter:
         self.waited = 0.0
         self.record: Record | None = None
 
-    def see(self, batch: "Batch") -> None:
-        for event in batch:
+    def see(self, batch: "Batch") -> "tuple[Batch, UpstreamFailed | None]":
+        """Gives the batch as far as it makes sense, and what is wrong with the event behind that."""
+        for index, event in enumerate(batch):
             if event.name in ("message_start", "message_delta", "message"):
-                self._fold.add(event)
+                try:
+                    self._fold.add(event)
+                except UpstreamFailed as error:
+                    return batch[:index], error
                 self._begun, self._uncounted = True, 0
             elif event.name == "content_block_delta":
                 self._uncounted += max(1, len(event.raw) - AROUND_TEXT)
+        return batch, None
 
     def cut(self, call: "Call", *, by_us: bool, seconds: float) -> None:
         """The answer ended before its end. What Claude had not counted by then is guessed, from the text that came.

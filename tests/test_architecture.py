@@ -10,6 +10,7 @@ import aioapp
 HOUSE = Path(aioapp.__file__).parent
 FLOORS = [
     {"clients", "errors", "events", "settings"},
+    {"fold"},
     {"generation"},
     {"auth", "store"},
     {"keys", "limits", "upstream", "usage"},

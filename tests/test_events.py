@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from aioapp.errors import UpstreamFailed
-from aioapp.events import Event, Fold, Usage, fold, text_of
+from aioapp.events import Event, Usage
+from aioapp.fold import Fold, fold
 
 Payload = dict[str, Any]
 
@@ -78,14 +79,15 @@ def test_a_whole_message_is_itself() -> None:
     body = {"model": "m", "content": [{"type": "text", "text": "hi"}], "usage": {"output_tokens": 1}, "extra": True}
     whole = Event("message", json.dumps(body).encode())
     assert fold([whole]).body == body
-    assert text_of(whole) == "hi"
+    assert Fold().add(whole) == "hi"
 
 
 def test_the_text_of_an_event_is_what_it_adds_to_the_answer() -> None:
-    assert text_of(delta(0, "text_delta", text="é")) == "é"
-    assert text_of(block(0, "text", text="begin")) == "begin"
-    assert text_of(delta(0, "thinking_delta", thinking="hm")) == ""
-    assert text_of(event("ping")) == ""
+    folded = Fold()
+    told = [folded.add(one) for one in (
+        start(), block(0, "thinking", thinking=""), delta(0, "thinking_delta", thinking="hm"), stop(0), event("ping"),
+        block(1, "text", text="begin"), delta(1, "text_delta", text="é"), stop(1), ended(output_tokens=3))]
+    assert told == ["", "", "", "", "", "begin", "é", "", ""]
 
 
 @pytest.mark.parametrize("events", [
@@ -101,6 +103,15 @@ def test_the_text_of_an_event_is_what_it_adds_to_the_answer() -> None:
     [start(), delta(3, "text_delta", text="no such block")],
     [start(), event("content_block_start")],
     [start(), stop(7)],
+    [start(), block(10**30, "text", text="")],
+    [start(), block(-1, "text", text="")],
+    [start(), block(1, "text", text="")],
+    [start(), block(True, "text", text="")],
+    [start(), block(0, "text", text=""), delta(-1, "text_delta", text="x")],
+    [start(), block(0, "text", text=""), delta(10**30, "text_delta", text="x")],
+    [start(), block(0, "thinking", thinking=""), delta(0, "text_delta", text="x"), stop(0)],
+    [start(), block(0, "text", text=""), delta(0, "text_delta", text=5), stop(0)],
+    [start(), Event("content_block_start", b'{"index":0,"content_block":' + b"[" * 5000 + b"]" * 5000 + b"}")],
     [start(), block(0, "text", text=5), delta(0, "text_delta", text="x"), stop(0)],
     [start(), block(0, "tool_use", input={}), delta(0, "input_json_delta", partial_json="{"), stop(0)],
     [start(), event("message_delta", delta=[1])],

@@ -12,7 +12,8 @@ import pytest
 from aioapp import errors
 from aioapp.app import simulated
 from aioapp.auth import fixed
-from aioapp.events import Event, Message, fold
+from aioapp.events import Event, Message
+from aioapp.fold import fold
 from aioapp.generation import Call, Prompt, Turn
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.requests import encode

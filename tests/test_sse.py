@@ -12,9 +12,9 @@ import requests
 
 from aioapp.app import create_app
 from aioapp.auth import fixed
-from aioapp.events import Event
 from aioapp.generation import Batch, Call
 from aioapp.settings import Settings
+from aioapp.upstream.frames import Frames
 from aioapp.web.sse import text_event
 from tests.conftest import Serve, start, with_services
 from tests.upstreams import BLOCK, END, START, Connection, Flood, delta, frame, upstream, whole
@@ -123,10 +123,32 @@ async def test_trap_5_a_failure_after_it_is_an_error_event_in_the_same_response_
     assert json.loads(data)["request_id"] == response.headers["X-Request-ID"]
 
 
+UNSOUND = (frame("content_block_stop", index=0)
+           + frame("message_delta", delta={"stop_reason": 5}, usage={"output_tokens": 5}) + frame("message_stop"))
+
+
+@pytest.mark.parametrize("format", ["text", "events"])
+@pytest.mark.parametrize("broken", [
+    UNSOUND, END.replace(b'"index": 0', b'"index": 10'), delta("x").replace(b'"index": 0', b'"index": 1') + END,
+    BLOCK.replace(b'"index": 0', b'"index": 1' + b"0" * 30) + END,
+], ids=["no reason", "no such block ends", "no such block goes on", "a block far away"])
+async def test_a_message_that_is_none_ends_with_an_error_in_either_format_after_all_that_came_before(
+        serve: Serve, http: aiohttp.ClientSession, format: str, broken: bytes) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.stream(START + BLOCK + delta("some") + broken)
+
+    async with upstream(script) as claude:
+        response, body = await post(http, await serve(claude.url), format=format)
+    events = decoded(body)
+    assert response.status == 200 and "[DONE]" not in body
+    assert "some" in [events[0][1], json.loads(events[-2][1]).get("text") if format == "events" else ""]
+    assert (events[-1][0], json.loads(events[-1][1])["error"]) == ("error", "Claude's answer could not be used")
+
+
 async def test_a_fault_of_ours_in_the_middle_is_told_without_internals(
         stack: AsyncExitStack, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
     async def broken(call: Call) -> AsyncGenerator[Batch, None]:
-        yield [Event("content_block_delta", b'{"delta": {"type": "text_delta", "text": "some"}}')]
+        yield Frames().feed(START + BLOCK + delta("some"))
         raise RuntimeError("canary internals")
 
     url = await start(create_app(Settings(), upstream=broken, credentials=fixed("k", "test")), stack)

@@ -1,6 +1,8 @@
 """Claude over HTTP: what is retried and what is not, and what every way of failing comes to."""
 import asyncio
+import gzip
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -10,10 +12,12 @@ import pytest
 
 from aioapp import errors
 from aioapp.auth import fixed
-from aioapp.events import Event, fold
+from aioapp.events import Event
+from aioapp.fold import fold
 from aioapp.generation import Call, Prompt, Turn
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.retries import Retries
+from aioapp.upstream.session import client_session
 from tests.upstreams import (
     BLOCK, END, MESSAGE, START, Connection, Script, Upstream, delta, frame, stream_of, upstream, whole,
 )
@@ -62,7 +66,7 @@ class Waits:
 async def claude(
         server: Upstream, waits: Waits | None = None, *, idle: float = 5.0, connect: float = 5.0, chance: float = 0.0,
 ) -> AsyncIterator[Claude]:
-    async with aiohttp.ClientSession() as session:
+    async with client_session(url=server.url, connections=10) as session:
         yield Claude(
             session=session, credentials=fixed("k", "test"), url=f"{server.url}/v1/messages",
             retries=Retries(sleep=(waits or Waits()).sleep, chance=lambda: chance),
@@ -130,6 +134,102 @@ async def test_what_came_before_an_error_event_in_the_same_read_is_not_lost() ->
             assert [event.name for event in await anext(batches)][-1] == "content_block_delta"
             with pytest.raises(errors.Overloaded):
                 await anext(batches)
+
+
+@pytest.mark.parametrize("behind", [
+    delta("out of place").replace(b"content_block_delta", b"message_start"), b"data: " + b"x" * 2**24 + b"y",
+], ids=["an event that cannot come here", "a frame without an end"])
+async def test_what_came_before_nonsense_in_the_same_read_is_not_lost(behind: bytes) -> None:
+    async with upstream(streaming(START + BLOCK + delta("a") + behind)) as server, claude(server) as client:
+        seen: list[str] = []
+        with pytest.raises(errors.UpstreamFailed):
+            async with aclosing(client.generate(call())) as batches:
+                async for batch in batches:
+                    seen += [event.name for event in batch]
+    assert seen == ["message_start", "content_block_start", "content_block_delta"]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3], ids=["half a blank line", "the blank line", "a line"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=repr)
+async def test_a_stream_ends_well_whatever_its_line_ends_and_however_its_last_one(
+        line_end: bytes, missing: int) -> None:
+    said = stream_of("a", "b").replace(b"\n", line_end)
+    async with upstream(streaming(said[:-missing + 1] if missing > 1 else said)) as server, claude(server) as client:
+        assert fold(await told(client, call())).text == "ab"
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "anything"])
+async def test_a_packed_answer_is_refused_and_not_unpacked(encoding: str, live: bool) -> None:
+    packed = gzip.compress(bytes(2**26))
+
+    async def script(connection: Connection) -> None:
+        kind = "text/event-stream" if live else "application/json"
+        await connection.answer(200, packed, kind, Content_Encoding=encoding)
+
+    async with upstream(script) as server, claude(server) as client:
+        began = time.thread_time()
+        with pytest.raises(errors.UpstreamFailed, match="compressed"):
+            await told(client, call(live=live))
+    assert time.thread_time() - began < 0.1
+
+
+async def test_a_packed_error_keeps_its_status_and_is_not_unpacked() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.answer(400, gzip.compress(json.dumps(ERROR).encode()), Content_Encoding="gzip")
+
+    async with upstream(script) as server, claude(server) as client:
+        with pytest.raises(errors.BadRequest) as failed:
+            await told(client, call())
+    assert failed.value.detail is None
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_an_answer_without_an_end_is_read_so_far_and_no_further(live: bool) -> None:
+    sent = 0
+
+    async def script(connection: Connection) -> None:
+        nonlocal sent
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: %b\r\n\r\n" % (
+            b"text/event-stream" if live else b"application/json"))
+        await connection.chunk(START + BLOCK if live else b'{"content":"')
+        while True:
+            await connection.chunk(delta("x" * 10**6) if live else b"x" * 10**6)
+            sent += 10**6
+
+    async with upstream(script) as server, claude(server) as client:
+        with pytest.raises(errors.UpstreamFailed, match="larger than 32 MiB"):
+            await told(client, call(live=live))
+    assert 33_000_000 < sent < 40_000_000
+
+
+async def test_what_follows_the_last_event_is_read_so_far_and_its_connection_is_not_used_again() -> None:
+    sent = 0
+
+    async def script(connection: Connection) -> None:
+        nonlocal sent
+        await connection.begin()
+        await connection.chunk(stream_of("a"))
+        while True:
+            await connection.chunk(bytes(10**5))
+            sent += 10**5
+
+    async with upstream(script, whole) as server, claude(server) as client:
+        assert fold(await told(client, call())).text == "a"
+        assert fold(await told(client, call())).text == "Hello, wörld"
+        assert server.connections == 2
+    assert sent < 10**7
+
+
+async def test_silence_is_no_reason_to_ask_again() -> None:
+    async def hanging(connection: Connection) -> None:
+        await connection.gone.wait()
+
+    waits = Waits()
+    async with upstream(hanging) as server, claude(server, waits, idle=0.05) as client:
+        with pytest.raises(errors.UpstreamTimeout):
+            await told(client, call())
+        assert (len(server.seen), waits.asked) == (1, [])
 
 
 async def test_silence_between_two_reads_of_a_stream_is_bounded() -> None:
@@ -217,9 +317,12 @@ async def test_a_wait_too_long_for_the_caller_is_not_begun(asked: str, left: flo
 
 
 @pytest.mark.parametrize(("value", "seconds"), [
-    ("7", 7), ("0", 1), ("soon", None), ("-3", None), ("1.5", None), ("9" * 40, None), ("", None)])
-async def test_a_retry_after_is_passed_on_if_it_is_a_number_of_seconds(value: str, seconds: int | None) -> None:
-    script = failing(429, retry_after=value, x_should_retry="false")
+    ("7", 7), ("0", 1), ("soon", None), ("-3", None), ("1.5", 2), ("0.2", 1), ("9" * 400, 3600), ("", None),
+    ("Tue, 24 Nov 2026 12:00:30 GMT", 30), ("Tuesday, 24-Nov-26 12:00:30 GMT", 30),
+    ("Tue, 24 Nov 2026 11:00:00 GMT", 1), ("Fri, 24 Nov 2028 12:00:00 GMT", 3600),
+    ("Tue, 99 Nov 2026 12:00:00 GMT", None)])
+async def test_of_any_retry_after_a_sane_number_of_seconds_is_passed_on(value: str, seconds: int | None) -> None:
+    script = failing(429, retry_after=value, x_should_retry="false", date="Tue, 24 Nov 2026 12:00:00 GMT")
     async with upstream(script) as server, claude(server) as client:
         with pytest.raises(errors.RateLimited) as failed:
             await told(client, call())

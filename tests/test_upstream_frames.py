@@ -52,3 +52,21 @@ def test_a_frame_without_an_end_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(UpstreamFailed):
         for _ in range(20):
             frames.feed(b"data: " + b"x" * 50)
+            frames.check()
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=repr)
+@pytest.mark.parametrize("missing", [0, 1, 2], ids=["whole", "without its blank line", "without any line end"])
+def test_the_last_frame_of_a_body_that_ends_is_whole_however_it_is_cut(line_end: bytes, missing: int) -> None:
+    lines = [b"event: first", b"data: {}", b"", b"event: last", b'data: {"a":1}', b"", b""]
+    stream = line_end.join(lines[:-missing] if missing else lines)
+    for cut in range(len(stream) + 1):
+        frames = Frames()
+        events = [*frames.feed(stream[:cut]), *frames.feed(stream[cut:]), *frames.end()]
+        assert events == [Event("first", b"{}"), Event("last", b'{"a":1}')]
+
+
+def test_a_body_that_ends_without_a_frame_gives_none() -> None:
+    for rest in (b"", b"\n", b"\r", b": a comment", b"event: nothing\n"):
+        frames = Frames()
+        assert [*frames.feed(rest), *frames.end()] == []

@@ -19,8 +19,11 @@ def metered(inner: Generate) -> Generate:
             async with aclosing(inner(call)) as batches:
                 async for batch in batches:
                     meter.waited += perf_counter() - began
-                    meter.see(batch)
-                    yield batch
+                    batch, failure = meter.see(batch)
+                    if batch:
+                        yield batch
+                    if failure is not None:
+                        raise failure
                     began = perf_counter()
             meter.waited += perf_counter() - began
         except BaseException as error:

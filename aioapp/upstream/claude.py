@@ -2,7 +2,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import aiohttp
@@ -12,13 +12,11 @@ from aioapp.errors import AppError, UpstreamFailed
 from aioapp.events import Event
 from aioapp.generation import Batch, Call
 from aioapp.upstream import failures, requests
-from aioapp.upstream.frames import Frames
-from aioapp.upstream.order import Order
 from aioapp.upstream.retries import Retries, is_transient
+from aioapp.upstream.stream import check_encoding, read_at_most, read_whole, streamed
 
-LINGER = 0.2
-"""Seconds to wait, after the last event, for the end of the body: a connection read to its end can be used again."""
-ERROR_BODY_LIMIT = 2**16
+LARGEST_ERROR = 2**16
+"""Bytes of an error that are looked at."""
 
 log = logging.getLogger("aioapp.upstream")
 
@@ -48,13 +46,14 @@ class Claude:
         """The innermost `Generate`. Closing it closes the connection, which stops Claude."""
         response = await self._connect(call)
         try:
+            check_encoding(response)
             match response.content_type:
                 case "text/event-stream":
                     async with aclosing(streamed(response)) as batches:
                         async for batch in batches:
                             yield batch
                 case "application/json":
-                    yield [Event("message", await response.read())]
+                    yield [Event("message", await read_whole(response))]
                 case _:
                     raise UpstreamFailed("Claude's answer is neither JSON nor an event stream.")
         except (aiohttp.ClientError, OSError) as error:
@@ -88,7 +87,9 @@ class Claude:
                 return response
             refusal = await refused(response)
         except (aiohttp.ClientError, OSError) as error:
-            return Refusal(failures.of_exception(error), transient=True, why=type(error).__name__)
+            # Who was asked and says nothing may be at work, and charge for it: silence is no reason to ask again.
+            silent = isinstance(error, aiohttp.SocketTimeoutError)
+            return Refusal(failures.of_exception(error), transient=not silent, why=type(error).__name__)
         if response.status in (401, 403) and self.credentials.refused(credentials):
             return replace(refusal, transient=True)
         return refusal
@@ -103,41 +104,10 @@ class Claude:
 async def refused(response: aiohttp.ClientResponse) -> Refusal:
     """What an answer other than 200 means."""
     async with response:
-        body = await read_at_most(response, ERROR_BODY_LIMIT)
+        body = await read_at_most(response, LARGEST_ERROR)
     return Refusal(
         failures.of_status(response.status, headers=response.headers, body=body),
         transient=is_transient(response.status, response.headers),
         why=f"status {response.status}, {response.headers.get('request-id', 'no request id')}",
         asked=failures.retry_after(response.headers),
     )
-
-
-async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    body = b""
-    while len(body) < limit and (data := await response.content.read(limit - len(body))):
-        body += data
-    return body
-
-
-async def streamed(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
-    """The events of a stream in the order that `aioapp.events` draws, or the error that says what was wrong."""
-    frames, order = Frames(), Order()
-    async for data in response.content.iter_any():
-        batch = frames.feed(data)
-        names = [event.name for event in batch]
-        sound = names.index("error") if "error" in names else len(names)
-        order.check(names[:sound])
-        if sound:
-            yield batch[:sound]
-        if sound < len(names):
-            raise failures.of_event(batch[sound])
-        if order.ended:
-            await drained(response)
-            return
-    raise UpstreamFailed("Claude's answer ended in the middle.")
-
-
-async def drained(response: aiohttp.ClientResponse) -> None:
-    with suppress(TimeoutError, aiohttp.ClientError):
-        async with asyncio.timeout(LINGER):
-            await response.content.read()

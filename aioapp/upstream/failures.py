@@ -1,5 +1,9 @@
 """What went wrong at Claude, as errors that a caller can see."""
+import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import ceil
 
 import aiohttp
 import jiter
@@ -7,6 +11,9 @@ import jiter
 from aioapp import errors
 from aioapp.events import Event, payload
 
+LONGEST_RETRY_AFTER = 3600
+"""Seconds that a caller is asked to wait at most, whatever Claude asks."""
+SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 OVERLOADED_RETRY_AFTER = 5
 """Seconds a caller is asked to wait where Claude is overloaded and does not say for how long."""
 
@@ -81,6 +88,28 @@ def message_of(body: bytes) -> str | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
-    """Seconds that Claude asks to wait, at least 1; None where it asks for none or in a form that it does not use."""
-    value = headers.get("retry-after", "").strip()
-    return max(1, int(value)) if value.isascii() and value.isdecimal() and len(value) < 10 else None
+    """Whole seconds that Claude asks to wait, from 1 to an hour; None where it asks for none that can be understood.
+
+    A date (RFC 9110 §10.2.3) is counted from the response's own: our clock may be another.
+    """
+    asked = headers.get("retry-after", "").strip()
+    if SECONDS.fullmatch(asked):
+        return bounded(float(asked))
+    at = moment(asked)
+    return None if at is None else bounded((at - (moment(headers.get("date", "")) or now())).total_seconds())
+
+
+def bounded(seconds: float) -> int:
+    return max(1, ceil(min(seconds, LONGEST_RETRY_AFTER)))
+
+
+def moment(text: str) -> datetime | None:
+    """The time of an HTTP date, if it is one."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,8 +1,6 @@
 """The order in which a stream's events must come, so that no half of an answer is taken for a whole one."""
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from aioapp.errors import UpstreamFailed
 
 
 @dataclass(slots=True)
@@ -14,11 +12,13 @@ class Order:
     stopped: bool = False
     ended: bool = False
 
-    def check(self, names: Iterable[str]) -> None:
-        """Take the next events in. Raises `UpstreamFailed` at one that cannot come here; unknown ones always can."""
-        for name in names:
+    def fitting(self, names: Sequence[str]) -> int:
+        """Take the next events in, as far as they can come here, and give how many those are; unknown ones always can.
+        """
+        for index, name in enumerate(names):
             if not (self.open_blocks > 0 if name == "content_block_delta" else self._fits(name)):
-                raise UpstreamFailed(f"Claude sent a {name} event where none can be.")
+                return index
+        return len(names)
 
     def _fits(self, name: str) -> bool:
         match name:

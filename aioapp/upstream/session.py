@@ -1,4 +1,5 @@
 """Connections to Claude: many, kept alive, and through the proxy that the environment names."""
+import socket
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -7,6 +8,8 @@ import aiohttp
 import aioapp
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+READ_AHEAD = 2**14
+"""Bytes of an answer that are read before its caller has taken what came before them."""
 KEEP_IDLE = 60.0
 """Seconds that an idle connection is kept: a new one costs a TLS handshake."""
 
@@ -14,12 +17,20 @@ KEEP_IDLE = 60.0
 def client_session(*, url: str, connections: int) -> aiohttp.ClientSession:
     """A session for calls to `url`, with at most so many `connections` at once; more wait for one to be free.
 
-    It asks for no compression, which would hold deltas back.
+    It asks for no compression, which would hold deltas back, and unpacks none.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_IDLE),
+        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_IDLE, socket_factory=small_socket),
         headers={"User-Agent": f"aioapp/{aioapp.__version__}", "Accept-Encoding": "identity"},
-        cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy_for(url))
+        auto_decompress=False, read_bufsize=READ_AHEAD, cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy_for(url))
+
+
+def small_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket of which the kernel reads ahead no more than we do, and hands no more over at once."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_AHEAD)
+    return made
 
 
 def proxy_for(url: str) -> str | None:

@@ -7,7 +7,7 @@ LARGEST_HEAD = 2**16
 """Bytes of a request's first line and headers together."""
 LEAST_TAKEN = 2**14
 """Bytes that a caller must take of what waits for it within the deadline for that."""
-MOST_UNSENT = 2**15
+MOST_UNSENT = 2**14
 """Bytes that wait for a caller before more is made for it, and as many in the kernel."""
 LAST_WORDS = 2.0
 """Seconds that a refused caller gets to read why."""

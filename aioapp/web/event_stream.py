@@ -33,6 +33,7 @@ class EventStream:
             self.last = asyncio.get_running_loop().time()
             await self._begin()
             await self.response.write(data)
+            await self.request.writer.drain()  # aiohttp itself would wait only once twice as much is not taken
 
     async def end(self, data: bytes = b"") -> None:
         """Write `data`, if any, as the last of the body."""

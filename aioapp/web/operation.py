@@ -12,7 +12,8 @@ from marshmallow import Schema
 
 from aioapp import errors
 from aioapp.clients import Client
-from aioapp.events import Fold, Message, text_of
+from aioapp.events import Message
+from aioapp.fold import Fold
 from aioapp.generation import Batch, Call, Generate, Prompt, Turn
 from aioapp.services import Services
 from aioapp.web import ADMITTED, CALL, CLIENT, REQUEST_ID, SERVICES, wire
@@ -88,22 +89,31 @@ class Exchange:
         return self._answer(folded.message())
 
     async def pieces(self) -> AsyncGenerator[list[str], None]:
-        """The answer's text as it arrives: a list of pieces for each read from Claude."""
+        """The answer's text as it arrives: a list of pieces for each read from Claude.
+
+        Raises `UpstreamFailed` in the end where all of it is no whole answer.
+        """
+        folded = Fold()
         async with aclosing(self.generate(self.call)) as batches:
             async for batch in batches:
-                if pieces := texts(batch):
+                pieces, failure = added(folded, batch)
+                if pieces:
                     yield pieces
+                if failure is not None:
+                    raise failure
+        folded.message()
 
     async def frames(self) -> AsyncGenerator[list[wire.Object], None]:
         """The answer as `start`, `delta`… and `done`. `start` waits for the first piece: until then all may fail."""
         folded, begun = Fold(), False
         async with aclosing(self.generate(self.call)) as batches:
             async for batch in batches:
-                for event in batch:
-                    folded.add(event)
-                if pieces := texts(batch):
+                pieces, failure = added(folded, batch)
+                if pieces:
                     yield [*([] if begun else [self._start()]), *[{"type": "delta", "text": text} for text in pieces]]
                     begun = True
+                if failure is not None:
+                    raise failure
         yield [*([] if begun else [self._start()]), {"type": "done", **self._answer(folded.message())}]
 
     def _start(self) -> wire.Object:
@@ -115,8 +125,17 @@ class Exchange:
         return {**said, **self.extra}
 
 
-def texts(batch: Batch) -> list[str]:
-    return [text for event in batch if (text := text_of(event))]
+def added(folded: Fold, batch: Batch) -> tuple[list[str], errors.UpstreamFailed | None]:
+    """Take the batch in; gives the pieces of text that it adds, and what is wrong with what came behind them."""
+    pieces: list[str] = []
+    for event in batch:
+        try:
+            text = folded.add(event)
+        except errors.UpstreamFailed as error:
+            return pieces, error
+        if text:
+            pieces.append(text)
+    return pieces, None
 
 
 def exchange(

@@ -179,3 +179,4 @@ class Talk:
         """Send one frame and wait until it is taken: what nobody reads must not pile up here, and its caller is hung up
         on (see `Connection`)."""
         await self.socket.send_frame(wire.encode(frame if id is None else {**frame, "id": id}), WSMsgType.TEXT)
+        await self.request.writer.drain()
