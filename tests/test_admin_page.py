@@ -240,6 +240,24 @@ async def test_a_page_from_elsewhere_can_use_neither_the_cookie_nor_the_forms(
     assert await status(http, f"{url}/admin/keys", {**shown(boss), "Origin": origin}) == 200
 
 
+@pytest.mark.parametrize(("host", "proto", "origin", "status"), [
+    ("host.example", "https", "https://host.example", 303), ("host.example", "https", "http://host.example", 401),
+    ("host.example", "http", "https://host.example", 401), ("host.example", "https", "https://host.example:8443", 401),
+    ("host.example:8443", "https", "https://host.example:8443", 303),
+    ("host.example:8443", "https", "https://host.example", 401),
+    ("host.example:443", "https", "https://host.example", 303),
+    ("host.example:80", "https", "https://host.example", 401), ("host.example:80", "http", "http://host.example", 303),
+    ("host.example", "https", "https://a.host.example", 401), ("host.example", "https", "null", 401),
+    ("HOST.example", "https", "https://host.example", 303), ("[::1]:8000", "http", "http://[::1]:8000", 303)])
+async def test_a_page_of_another_scheme_host_or_port_than_the_server_is_reached_at_is_from_elsewhere(
+        serve: Serve, http: aiohttp.ClientSession, boss: str, host: str, proto: str, origin: str, status: int) -> None:
+    headers = {"Host": host, "X-Forwarded-Proto": proto, "Origin": origin}
+    asked = http.post(f"{await serve()}/admin/session", data={"key": boss}, headers=headers, allow_redirects=False)
+    async with asked as response:
+        assert response.status == status
+        assert status == 303 or "X-Forwarded-Proto" in await response.text()  # what to do where it is no page's fault
+
+
 @pytest.mark.parametrize(("content_type", "sent"), [
     (FORM, b""), (FORM, b"key="), (FORM, b"key=%FF%00"), (FORM, b"key=\xff"), (f"{FORM}; charset=nonsense", b"key=x"),
     (FORM, 100_000 * b"&"), ("multipart/form-data", b"key=x"), ("multipart/form-data; boundary=a", b"key=x"),

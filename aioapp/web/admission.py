@@ -15,6 +15,7 @@ from aioapp.gate import Stranger
 from aioapp.limits import policy_field, standing_field
 from aioapp.services import Services
 from aioapp.web import ADMITTED, CLIENT, GATE, SERVICES
+from aioapp.web.address import reached_at
 from aioapp.web.endpoint import Access, Endpoint, Handler
 
 ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
@@ -109,9 +110,13 @@ def cookie(request: web.Request) -> str | None:
 
 
 def is_foreign(request: web.Request) -> bool:
-    """Whether a page of another origin asks. To a cookie, another port of the same host is no other site."""
+    """Whether a page of another origin asks (RFC 6454 §5): of another scheme, host or port, or of none, called `null`.
+
+    To a cookie, another port of the same host is no other site, and to some browsers neither is another scheme.
+    Raises `BadRequest` where the Host header names no host.
+    """
     origin = request.headers.get(hdrs.ORIGIN)
-    return origin is not None and origin.partition("://")[2] != request.host
+    return origin is not None and origin != str(reached_at(request).origin())
 
 
 def address_of(request: web.Request) -> str:

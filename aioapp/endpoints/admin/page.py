@@ -27,6 +27,8 @@ POLICY = (
 LOGIN_POLICY = (
     "default-src 'none'; style-src 'sha256-{style}'; img-src data:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'")
+ELSEWHERE = ("This was sent by a page from elsewhere than {}. If you did sign in here, a proxy before this server "
+             "changes its address: it must pass on Host, and say with X-Forwarded-Proto that it ends TLS.")
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
@@ -43,7 +45,9 @@ async def sign_in(request: web.Request) -> web.Response:
     """Keep the key that the form holds in a cookie."""
     key = await sent(request)
     try:
-        if is_foreign(request) or key is None:
+        if is_foreign(request):
+            raise errors.Unauthorized(ELSEWHERE.format(reached_at(request).origin()))
+        if key is None:
             raise errors.Unauthorized("Sign in here, with your key.")
         request.app[SERVICES].gate.administrator(key)
     except errors.AppError as error:
