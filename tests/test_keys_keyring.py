@@ -98,7 +98,7 @@ class World:
         with pytest.raises(StoreUnavailable):
             self.keyring.find(given)
         with pytest.raises(StoreUnavailable):
-            self.keyring.still(client)
+            self.keyring.holder(client.secret)
         with pytest.raises(StoreUnavailable):
             assert self.keyring.guarded is None
 
@@ -176,23 +176,23 @@ async def test_a_key_expires_between_two_refreshes(world: World) -> None:
     shown = await world.create(expires_at=AT + DAY)
     client = world.keyring.find(shown)
     world.at += DAY - timedelta(microseconds=1)
-    assert world.keyring.find(shown) == world.keyring.still(client) == client
+    assert world.keyring.find(shown) == world.keyring.holder(client.secret) == client
     world.at += timedelta(microseconds=1)
     assert world.refusal(shown) == "This key has expired."
     with pytest.raises(Unauthorized, match="expired"):
-        world.keyring.still(client)
+        world.keyring.holder(client.secret)
 
 
 async def test_an_old_secret_works_for_its_grace_and_the_new_one_at_once(world: World) -> None:
     old = await world.create()
     client = world.keyring.find(old)
     new = await world.rotate(DAY)
-    assert world.keyring.find(old) == world.keyring.still(client) == client
+    assert world.keyring.find(old) == world.keyring.holder(client.secret) == client
     assert world.keyring.find(new).account == client.account
     world.at += DAY
     assert world.refusal(old) == "This secret was replaced by a new one."
     with pytest.raises(Unauthorized, match="replaced"):
-        world.keyring.still(client)
+        world.keyring.holder(client.secret)
     assert world.keyring.find(new).name == "web"
 
 
@@ -202,20 +202,20 @@ async def test_a_revoked_key_is_told_so_and_still_keeps_the_door_shut(world: Wor
     await world.revoke()
     assert world.refusal(shown) == "This key was revoked."
     with pytest.raises(Unauthorized, match="revoked"):
-        world.keyring.still(client)
+        world.keyring.holder(client.secret)
     assert world.keyring.guarded
 
 
 async def test_an_open_connection_gets_the_limits_of_now(world: World) -> None:
     client = world.keyring.find(await world.create())
     await world.change(lambda c: str(c.execute("UPDATE keys SET concurrency = 3")))
-    assert world.keyring.still(client).limits == Limits(concurrency=3)
+    assert world.keyring.holder(client.secret).limits == Limits(concurrency=3)
 
 
 async def test_a_caller_without_a_key_is_nobodys_holder(world: World) -> None:
     await world.create()
     with pytest.raises(Unauthorized):
-        world.keyring.still(NOBODY)
+        world.keyring.holder(NOBODY.secret)
 
 
 async def test_without_keys_nobody_is_known_and_nothing_is_guarded(world: World) -> None:
@@ -325,7 +325,7 @@ async def test_a_database_that_hangs_shuts_the_door_after_five_seconds_until_it_
         looking = asyncio.create_task(world.keyring.refresh())
         world.passed += 5.0
         await asyncio.sleep(0)
-        assert world.keyring.ready and world.keyring.find(shown) == world.keyring.still(client) == client
+        assert world.keyring.ready and world.keyring.find(shown) == world.keyring.holder(client.secret) == client
         world.passed += 0.001
         world.assert_shut(shown, client)
         with closing(connect(world.path, create=False)) as other:

@@ -108,10 +108,13 @@ class Keyring:
             raise Unauthorized(UNKNOWN)
         return self._welcome(holder)
 
-    def still(self, client: Client) -> Client:
-        """The same holder as it is now. Raises `Unauthorized` where it may no longer come in, or `StoreUnavailable`."""
+    def holder(self, secret: str) -> Client:
+        """Who has the secret with this public id, which was shown before, as it is now.
+
+        Raises `Unauthorized` where it may no longer come in, or `StoreUnavailable`.
+        """
         self._check()
-        holder = self._known.holders.get(client.secret)
+        holder = self._known.holders.get(secret)
         if holder is None:
             raise Unauthorized(UNKNOWN)
         return self._welcome(holder)

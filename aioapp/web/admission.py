@@ -4,6 +4,7 @@ as one of your own program, is for callers.
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -12,6 +13,7 @@ from aiohttp import hdrs, web
 from aioapp.clients import Client
 from aioapp.errors import AppError, Forbidden
 from aioapp.gate import Stranger
+from aioapp.keys import sessions
 from aioapp.limits import policy_field, standing_field
 from aioapp.services import Services
 from aioapp.web import ADMITTED, CLIENT, GATE, SERVICES
@@ -59,7 +61,7 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
     if access == "socket" and shown(request) is None and is_handshake(request) and services.gate.keyring.guarded:
         return await handler(request)  # a browser's WebSocket shows its key in its first frame
     if access == "admin":
-        request[CLIENT] = administrator(request)
+        request[CLIENT] = await administrator(request)
     elif access == "machine":
         if not is_local(request) or is_foreign(request):
             request[CLIENT] = services.gate.administrator(shown(request))
@@ -67,7 +69,10 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
         request[CLIENT] = caller(request, services)
     if access == "caller":
         request[ADMITTED] = services.gate.admit(request[CLIENT])
-    return await handler(request)
+    response = await handler(request)
+    if access == "admin" and not response.prepared:
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # caches do not see that a cookie let it in
+    return response
 
 
 def wanted(request: web.Request) -> Access:
@@ -80,10 +85,17 @@ def caller(request: web.Request, services: Services) -> Client:
     return services.gate.client(shown(request), stranger=partial(stranger, request))
 
 
-def administrator(request: web.Request) -> Client:
-    """The admin key that the request shows. Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`."""
-    key = shown(request)
-    return request.app[SERVICES].gate.administrator(cookie(request) if key is None else key)
+async def administrator(request: web.Request) -> Client:
+    """The admin key that the request shows, or with which the session in its cookie was begun.
+
+    A session is looked up each time, so that its beginning and its end are known to all workers at once.
+    Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`.
+    """
+    services, key, token = request.app[SERVICES], shown(request), cookie(request)
+    if key is not None or token is None or not services.gate.keyring.guarded:
+        return services.gate.administrator(key)
+    find = partial(sessions.opener, token=token, at=datetime.now(UTC))
+    return services.gate.administrator(None, opener=await services.database.read(find))
 
 
 def introduced(request: web.Request, key: str) -> Client:
@@ -105,7 +117,7 @@ def shown(request: web.Request) -> str | None:
 
 
 def cookie(request: web.Request) -> str | None:
-    """The key in the cookie that the page for administrators signs in with; never for a page from elsewhere."""
+    """The session in the cookie of the page for administrators; never for a page from elsewhere."""
     return None if is_foreign(request) else request.cookies.get(COOKIE)
 
 

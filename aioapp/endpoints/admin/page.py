@@ -1,6 +1,8 @@
-"""The page for administrators, and how one signs in to it: by a cookie that holds the key, which no script can read."""
+"""The page for administrators, and how one signs in: a key begins a session, whose cookie no script can read."""
 import re
 from base64 import b64encode
+from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -9,16 +11,15 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from aioapp import errors
+from aioapp.keys import sessions
 from aioapp.web import SERVICES
 from aioapp.web.address import reached_at
-from aioapp.web.admission import COOKIE, administrator, is_foreign
+from aioapp.web.admission import COOKIE, administrator, cookie, is_foreign
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.failures import as_app_error, headers_of
 
 PAGES = Path(__file__).parents[2] / "pages"
 ASSETS = ("admin.css", "admin.js")
-SESSION = 12 * 3600
-"""Seconds."""
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 16
 POLICY = (
@@ -35,36 +36,38 @@ STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 async def page(request: web.Request) -> web.Response:
     """The page, or the login where no admin key is shown: its status says so to programs."""
     try:
-        administrator(request)
+        await administrator(request)
     except errors.AppError as error:
         return login(request, error, told=COOKIE in request.cookies)
     return html((PAGES / "admin.html").read_text(), policy=POLICY)
 
 
 async def sign_in(request: web.Request) -> web.Response:
-    """Keep the key that the form holds in a cookie."""
-    key = await sent(request)
+    """Begin a session of the key that the form holds, and give it to the browser. Nothing that it sent is kept."""
+    key, services = await sent(request), request.app[SERVICES]
     try:
+        address = reached_at(request)
         if is_foreign(request):
-            raise errors.Unauthorized(ELSEWHERE.format(reached_at(request).origin()))
+            raise errors.Unauthorized(ELSEWHERE.format(address.origin()))
         if key is None:
             raise errors.Unauthorized("Sign in here, with your key.")
-        request.app[SERVICES].gate.administrator(key)
+        client = services.gate.administrator(key)
+        token = await services.database.write(partial(sessions.begin, client=client, at=datetime.now(UTC)))
     except errors.AppError as error:
         return login(request, error)
-    response = web.Response(status=303, headers={"Location": "/admin", "Cache-Control": "no-store"})
-    response.set_cookie(COOKIE, key, path="/admin", httponly=True, samesite="Strict", max_age=SESSION,
-                        secure=reached_at(request).scheme == "https")
+    response = to_page()
+    response.set_cookie(COOKIE, token, path="/admin", httponly=True, samesite="Strict",
+                        max_age=int(sessions.LIFETIME.total_seconds()), secure=address.scheme == "https")
     return response
 
 
 async def signed_in(request: web.Request) -> web.Response:
     """Whoever looks where the form was sent to, as by Enter in the address bar after a wrong key, meant the page."""
     try:
-        administrator(request)
+        await administrator(request)
     except errors.AppError as error:
         return login(request, error, told=COOKIE in request.cookies)
-    return web.Response(status=303, headers={"Location": "/admin"})
+    return to_page()
 
 
 async def sent(request: web.Request) -> str | None:
@@ -79,16 +82,27 @@ async def sent(request: web.Request) -> str | None:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """Take the cookie back, unless it is a page from elsewhere that asks for it."""
+    """End the session and take the cookie back, unless it is a page from elsewhere that asks for it.
+
+    Where the database cannot be used, the browser keeps the cookie: with it gone, nobody could end the session.
+    """
     try:
-        administrator(request)
+        await administrator(request)
+        if (token := cookie(request)) is not None:
+            await request.app[SERVICES].database.write(partial(sessions.end, token=token))
+    except errors.StoreUnavailable as error:
+        return login(request, error)
     except errors.AppError as error:
         response = login(request, error)
     else:
-        response = web.Response(status=303, headers={"Location": "/admin"})
+        response = to_page()
     if not is_foreign(request):
         response.del_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
     return response
+
+
+def to_page() -> web.Response:
+    return web.Response(status=303, headers={"Location": "/admin", "Cache-Control": "no-store"})
 
 
 async def asset(request: web.Request) -> web.FileResponse:
