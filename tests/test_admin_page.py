@@ -7,20 +7,24 @@ import os
 import re
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from aioapp.app import create_app
 from aioapp.clients import Client
 from aioapp.keys.table import stamp
+from aioapp.settings import Settings
 from tests.browser import Browser, Page, find_chromium, open_browser
-from tests.conftest import Serve
+from tests.conftest import Serve, start, with_services
 from tests.generations import Clock, ended, ledger_at
 from tests.keyed import database, make_key, revoke, shown
+from tests.processes import PATIENCE
 from tests.test_docs import chromium
 
 FORM = "application/x-www-form-urlencoded"
@@ -287,6 +291,19 @@ async def test_a_form_that_holds_no_key_gets_the_login_again_whatever_it_is(
     async with http.post(f"{await serve()}/admin/session", data=sent, headers=headers) as response:
         assert (response.status, response.content_type, list(response.cookies)) == (401, "text/html", [])
         assert 'role="alert"' in await response.text()
+
+
+@pytest.mark.parametrize("sent", [b"key=" + 8192 * b"%41", b"", b"key=aio_"], ids=["long", "nothing", "a part"])
+async def test_nobody_is_waited_for_who_sends_a_longer_form_than_there_is_or_none_in_time(
+        stack: AsyncExitStack, boss: str, sent: bytes) -> None:
+    app = create_app(Settings(simulate=True, simulate_pace=0.0, shutdown_timeout=0.2))
+    url = urlsplit(await start(with_services(app, introduction=30.0 if len(sent) > 4096 else 0.1), stack))
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(f"POST /admin/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n"
+                 "Content-Length: 1000000\r\n\r\n".encode() + sent)
+    async with asyncio.timeout(PATIENCE):
+        assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
 
 
 async def test_who_looks_where_the_form_was_sent_to_is_shown_to_the_page_or_asked_for_a_key(

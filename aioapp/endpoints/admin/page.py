@@ -1,4 +1,5 @@
 """The page for administrators, and how one signs in: a key begins a session, whose cookie no script can read."""
+import asyncio
 import re
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from aioapp.web.failures import as_app_error, headers_of
 PAGES = Path(__file__).parents[2] / "pages"
 ASSETS = ("admin.css", "admin.js")
 FORM = "application/x-www-form-urlencoded"
+LARGEST_FORM = 4096
+"""Bytes: of a megabyte, which anybody may send, the event loop would make fields for a tenth of a second."""
 MOST_FIELDS = 16
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -75,8 +78,10 @@ async def sent(request: web.Request) -> str | None:
     if request.content_type != FORM:
         return None
     try:
-        fields = parse_qs((await request.read()).decode(), max_num_fields=MOST_FIELDS)
-    except (web.RequestPayloadError, ValueError):
+        async with asyncio.timeout(request.app[SERVICES].introduction):
+            form = await request.clone(client_max_size=LARGEST_FORM).read()
+        fields = parse_qs(form.decode(), max_num_fields=MOST_FIELDS)
+    except (web.RequestPayloadError, web.HTTPRequestEntityTooLarge, TimeoutError, ValueError):
         return None
     return fields["key"][0].strip() if "key" in fields else None
 
