@@ -91,8 +91,9 @@ async def administrator(request: web.Request) -> Client:
     A session is looked up each time, so that its beginning and its end are known to all workers at once.
     Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`.
     """
-    services, key, token = request.app[SERVICES], shown(request), cookie(request)
-    if key is not None or token is None or not services.gate.keyring.guarded:
+    services, key = request.app[SERVICES], shown(request)
+    token = cookie(request) if key is None else None
+    if token is None or not services.gate.keyring.guarded:
         return services.gate.administrator(key)
     find = partial(sessions.opener, token=token, at=datetime.now(UTC))
     return services.gate.administrator(None, opener=await services.database.read(find))
