@@ -54,17 +54,20 @@ class Gate:
     def still(self, client: Client) -> Client:
         """The same caller, as it is now. Raises `Unauthorized` where it may no longer come in."""
         if client.known:
-            return self.keyring.still(client)
+            return self.keyring.holder(client.secret)
         if self.keyring.guarded:
             raise Unauthorized("This server asks for a key now.")
         return client
 
-    def administrator(self, given: str | None) -> Client:
-        """The admin key that is shown as `given`. Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`."""
+    def administrator(self, given: str | None, *, opener: str | None = None) -> Client:
+        """The admin key that is shown as `given`, or, by its public id, the secret `opener` of a session.
+
+        Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`.
+        """
         if not self.keyring.guarded:
             raise Forbidden("There is no admin key yet. Whoever runs this server makes one with: "
                             "aioapp keys create NAME --admin")
-        client = self.client(given, stranger=lambda: ("", False))
+        client = self.keyring.holder(opener) if opener else self.client(given, stranger=lambda: ("", False))
         if not client.admin:
             raise Forbidden("This needs an admin key.")
         return client

@@ -19,7 +19,7 @@ class Services:
     """`origins` are those whose pages may call.
 
     In seconds: `total_timeout`, `heartbeat`, after which a silent stream gets a comment, `ping`, after which a silent
-    socket gets one, and `introduction`, within which a caller on a socket shows its key.
+    socket gets one, and `introduction`, within which a caller shows its key on a socket or in the form to sign in.
     """
 
     generate: Generate

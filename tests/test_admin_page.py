@@ -5,20 +5,26 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from aioapp.app import create_app
 from aioapp.clients import Client
+from aioapp.keys.table import stamp
+from aioapp.settings import Settings
 from tests.browser import Browser, Page, find_chromium, open_browser
-from tests.conftest import Serve
+from tests.conftest import Serve, start, with_services
 from tests.generations import Clock, ended, ledger_at
 from tests.keyed import database, make_key, revoke, shown
+from tests.processes import PATIENCE
 from tests.test_docs import chromium
 
 FORM = "application/x-www-form-urlencoded"
@@ -47,8 +53,23 @@ def boss() -> str:
     return make_key("boss", admin=True)
 
 
-def kept(key: str) -> dict[str, str]:
-    return {"Cookie": f"aioapp_admin={key}"}
+def kept(held: str) -> dict[str, str]:
+    return {"Cookie": f"aioapp_admin={held}"}
+
+
+async def session(http: aiohttp.ClientSession, url: str, key: str) -> dict[str, str]:
+    """Sign in; gives the header with the cookie that a browser sends from then on."""
+    async with http.post(f"{url}/admin/session", data={"key": key}, allow_redirects=False) as response:
+        assert response.status == 303
+        return kept(response.cookies["aioapp_admin"].value)
+
+
+async def refusal(http: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> str:
+    """Why the page is not shown to who sends this."""
+    async with http.get(f"{url}/admin", headers=headers) as response:
+        assert response.status == 401
+        [said] = re.findall('<p role="alert">(.*?)</p>', await response.text())
+        return str(said)
 
 
 async def status(http: aiohttp.ClientSession, url: str, headers: dict[str, str], method: str = "GET") -> int:
@@ -195,7 +216,7 @@ async def test_the_page_fits_a_phone_and_is_dark_where_the_reader_wants_that(
 async def test_the_pages_policies_let_in_nothing_but_their_own_parts(
         serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
     url = await serve()
-    for headers, expected in (({}, LOGIN_POLICY), (kept(boss), POLICY)):
+    for headers, expected in (({}, LOGIN_POLICY), (await session(http, url, boss), POLICY)):
         async with http.get(f"{url}/admin", headers=headers) as response:
             style = "".join(re.findall("<style>(.*?)</style>", await response.text(), re.DOTALL))
             assert not re.search(r"<script(?! type=\"module\" src=)| on[a-z]+=| style=", await response.text())
@@ -214,22 +235,23 @@ async def test_the_cookie_is_for_the_administration_only_and_no_script_or_other_
     async with asked as response:
         assert (response.status, response.headers["Location"]) == (303, "/admin")
         [(name, morsel)] = response.cookies.items()
-    assert (name, morsel.value) == ("aioapp_admin", boss)
+    assert name == "aioapp_admin" and re.fullmatch("[A-Za-z0-9_-]{43}", morsel.value)
     assert {key: value for key, value in morsel.items() if value and key != "secure"} == {
         "path": "/admin", "httponly": True, "samesite": "Strict", "max-age": "43200"}
     assert bool(morsel["secure"]) == secure
     for path, expected in (
             ("/admin", 200), ("/admin/keys", 200), ("/admin/assets/admin.js", 200), ("/admin/assets/login.html", 404),
             ("/api/usage", 401), ("/auth-status", 401), ("/adminx", 401)):
-        assert await status(http, url + path, kept(boss)) == expected, path
-    async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=kept(boss)) as response:
+        assert await status(http, url + path, kept(morsel.value)) == expected, path
+    async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=kept(morsel.value)) as response:
         assert response.status == 401
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
 async def test_a_page_from_elsewhere_can_use_neither_the_cookie_nor_the_forms(
         serve: Serve, http: aiohttp.ClientSession, boss: str, origin: str) -> None:
-    url, headers = await serve(), {**kept(boss), "Origin": origin}
+    url = await serve()
+    headers = {**await session(http, url, boss), "Origin": origin}
     for method, path in (("GET", "/admin"), ("GET", "/admin/keys"), ("GET", "/admin/assets/admin.js"),
                          ("DELETE", "/admin/keys/boss"), ("POST", "/admin/keys"), ("POST", "/admin/keys/boss/rotate")):
         assert await status(http, url + path, headers, method) == 401
@@ -238,6 +260,24 @@ async def test_a_page_from_elsewhere_can_use_neither_the_cookie_nor_the_forms(
             assert (response.status, list(response.cookies)) == (401, [])
     assert await status(http, f"{url}/admin/keys", {**headers, "Origin": url}) == 200
     assert await status(http, f"{url}/admin/keys", {**shown(boss), "Origin": origin}) == 200
+
+
+@pytest.mark.parametrize(("host", "proto", "origin", "status"), [
+    ("host.example", "https", "https://host.example", 303), ("host.example", "https", "http://host.example", 401),
+    ("host.example", "http", "https://host.example", 401), ("host.example", "https", "https://host.example:8443", 401),
+    ("host.example:8443", "https", "https://host.example:8443", 303),
+    ("host.example:8443", "https", "https://host.example", 401),
+    ("host.example:443", "https", "https://host.example", 303),
+    ("host.example:80", "https", "https://host.example", 401), ("host.example:80", "http", "http://host.example", 303),
+    ("host.example", "https", "https://a.host.example", 401), ("host.example", "https", "null", 401),
+    ("HOST.example", "https", "https://host.example", 303), ("[::1]:8000", "http", "http://[::1]:8000", 303)])
+async def test_a_page_of_another_scheme_host_or_port_than_the_server_is_reached_at_is_from_elsewhere(
+        serve: Serve, http: aiohttp.ClientSession, boss: str, host: str, proto: str, origin: str, status: int) -> None:
+    headers = {"Host": host, "X-Forwarded-Proto": proto, "Origin": origin}
+    asked = http.post(f"{await serve()}/admin/session", data={"key": boss}, headers=headers, allow_redirects=False)
+    async with asked as response:
+        assert response.status == status
+        assert status == 303 or "X-Forwarded-Proto" in await response.text()  # what to do where it is no page's fault
 
 
 @pytest.mark.parametrize(("content_type", "sent"), [
@@ -253,10 +293,24 @@ async def test_a_form_that_holds_no_key_gets_the_login_again_whatever_it_is(
         assert 'role="alert"' in await response.text()
 
 
+@pytest.mark.parametrize("sent", [b"key=" + 8192 * b"%41", b"", b"key=aio_"], ids=["long", "nothing", "a part"])
+async def test_nobody_is_waited_for_who_sends_a_longer_form_than_there_is_or_none_in_time(
+        stack: AsyncExitStack, boss: str, sent: bytes) -> None:
+    app = create_app(Settings(simulate=True, simulate_pace=0.0, shutdown_timeout=0.2))
+    url = urlsplit(await start(with_services(app, introduction=30.0 if len(sent) > 4096 else 0.1), stack))
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(f"POST /admin/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n"
+                 "Content-Length: 1000000\r\n\r\n".encode() + sent)
+    async with asyncio.timeout(PATIENCE):
+        assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
+
+
 async def test_who_looks_where_the_form_was_sent_to_is_shown_to_the_page_or_asked_for_a_key(
         serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
-    caller, url = make_key("web"), f"{await serve()}/admin/session"
-    async with http.get(url, headers=kept(boss), allow_redirects=False) as response:
+    caller, root = make_key("web"), await serve()
+    url = f"{root}/admin/session"
+    async with http.get(url, headers=await session(http, root, boss), allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "/admin")
     for headers, expected in (({}, 401), (kept("aio_old"), 401), (shown(caller), 403)):
         async with http.get(url, headers=headers) as response:
@@ -265,7 +319,81 @@ async def test_who_looks_where_the_form_was_sent_to_is_shown_to_the_page_or_aske
 
 async def test_signing_out_takes_the_cookie_back(serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
     url = await serve()
-    for headers, expected in ((kept(boss), 303), (kept("aio_old"), 401)):
+    for headers, expected in ((await session(http, url, boss), 303), (kept("aio_old"), 401)):
         async with http.post(f"{url}/admin/session/end", headers=headers, allow_redirects=False) as response:
             morsel = response.cookies["aioapp_admin"]
         assert (response.status, morsel.value, morsel["max-age"], morsel["path"]) == (expected, "", "0", "/admin")
+
+
+async def test_signing_out_that_fails_is_told_and_can_be_tried_again(
+        serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    url = await serve()
+    headers = await session(http, url, boss)
+    with closing(sqlite3.connect(database(), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with http.post(f"{url}/admin/session/end", headers=headers, allow_redirects=False) as response:
+            assert (response.status, list(response.cookies)) == (503, [])
+            assert "Try again in a moment." in await response.text()
+        other.execute("ROLLBACK")
+    assert await status(http, f"{url}/admin", headers) == 200
+    assert await status(http, f"{url}/admin/session/end", headers, "POST") == 303
+    assert await status(http, f"{url}/admin", headers) == 401
+
+
+async def test_a_session_is_known_to_all_workers_at_once_and_so_is_its_end(
+        serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    """Each of the two has its own keys in memory, and its own connection to the one database."""
+    one, other = await serve(), await serve()
+    headers, more = await session(http, one, boss), await session(http, other, boss)
+    assert [await status(http, f"{url}/admin/keys", headers) for url in (other, one)] == [200, 200]
+    assert await status(http, f"{other}/admin/session/end", headers, "POST") == 303
+    assert [await refusal(http, url, headers) for url in (one, other)] == 2 * ["Your session is over. Sign in again."]
+    assert [await status(http, f"{url}/admin/keys", headers) for url in (one, other)] == [401, 401]
+    assert [await status(http, f"{url}/admin/keys", more) for url in (one, other)] == [200, 200]
+
+
+async def test_a_key_in_the_cookie_signs_nobody_in(serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    url = await serve()
+    for held in (boss, "a" * 43, ""):
+        assert await refusal(http, url, kept(held)) == "Your session is over. Sign in again."
+    assert await status(http, f"{url}/admin/keys", kept(boss)) == 401
+
+
+async def test_a_session_ends_with_its_key_its_secret_and_its_time(serve: Serve, http: aiohttp.ClientSession) -> None:
+    keys = {name: make_key(name, admin=True) for name in ("revoked", "rotated", "late")}
+    url = await serve()
+    headers = {name: await session(http, url, key) for name, key in keys.items()}
+    rotated = http.post(f"{url}/admin/keys/rotated/rotate", json={"grace_seconds": 0}, headers=headers["late"])
+    async with rotated as answer, http.delete(f"{url}/admin/keys/revoked", headers=headers["late"]) as response:
+        assert answer.status == response.status == 200
+    with closing(sqlite3.connect(database())) as connection, connection:
+        assert connection.execute(
+            "UPDATE sessions SET expires_at = ? WHERE secret = ?", (stamp(datetime.now(UTC)), keys["late"][4:20])
+        ).rowcount == 1
+    assert {name: await refusal(http, url, held) for name, held in headers.items()} == {
+        "revoked": "This key was revoked.", "rotated": "This secret was replaced by a new one.",
+        "late": "Your session is over. Sign in again."}
+
+
+async def test_a_session_of_a_secret_that_was_replaced_sees_all_and_changes_nothing(
+        serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    url = await serve()
+    old = await session(http, url, boss)
+    async with http.post(f"{url}/admin/keys/boss/rotate", json={"grace_seconds": 600}, headers=old) as response:
+        new = await session(http, url, (await response.json())["secret"])
+    for headers, expected in ((old, 403), (new, 201)):
+        assert await status(http, f"{url}/admin/keys", headers) == 200
+        async with http.post(f"{url}/admin/keys", json={"name": "more"}, headers=headers) as response:
+            assert response.status == expected, await response.text()
+
+
+async def test_no_answer_to_an_administrator_is_kept_by_a_cache(
+        serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
+    url = await serve()
+    headers = await session(http, url, boss)
+    for path in ("", "/session", "/keys", "/keys/boss", "/usage?by=key", "/requests"):
+        async with http.get(f"{url}/admin{path}", headers=headers, allow_redirects=False) as response:
+            assert response.status in (200, 303)
+            assert response.headers["Cache-Control"] == "no-store", path
+    async with http.post(f"{url}/admin/session/end", headers=headers, allow_redirects=False) as response:
+        assert response.headers["Cache-Control"] == "no-store"

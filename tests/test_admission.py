@@ -1,9 +1,11 @@
 """Closed by default, open by name: who is let in, and what is told to who is not."""
 import asyncio
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from aioapp.app import create_app
+from aioapp.keys import Keyring
 from aioapp.settings import Settings
-from aioapp.web.admission import address_of
+from aioapp.web import SERVICES
+from aioapp.web.peer import network_of
 from tests.conftest import Serve, start
 from tests.keyed import make_key, revoke, shown
 
@@ -211,7 +215,7 @@ async def test_a_page_from_elsewhere_does_not_read_the_metrics(
     ("fe80::1%eth0", "fe80:0000:0000:0000::/64"), ("", "")])
 def test_a_caller_without_a_key_is_an_address_of_ipv4_or_a_network_of_ipv6(address: str, caller: str) -> None:
     request = make_mocked_request("GET", "/").clone(remote=address)
-    assert address_of(request) == caller
+    assert network_of(request.remote or "") == caller
 
 
 async def test_a_key_of_a_megabyte_is_refused_before_it_is_a_key(
@@ -311,6 +315,39 @@ async def test_a_key_that_is_revoked_is_refused_within_a_second_without_a_restar
                 break
         assert time.monotonic() - began < 3
         await asyncio.sleep(0.05)
+
+
+async def test_a_database_that_hangs_closes_the_door_after_five_seconds_and_opens_it_again_by_itself(
+        stack: AsyncExitStack, http: aiohttp.ClientSession) -> None:
+    key, passed, over, app = make_key(admin=True), [0.0], threading.Event(), application()
+
+    async def clocked(app: web.Application) -> None:
+        services = app[SERVICES]
+        keyring = Keyring(services.database, monotonic=lambda: passed[0])
+        await keyring.refresh()
+        app[SERVICES] = replace(services, gate=replace(services.gate, keyring=keyring))
+
+    async def statuses() -> list[int]:
+        found = []
+        for path in ("/of/my/own", "/admin", "/admin/keys", "/health", "/health/live"):
+            async with http.get(url + path, headers=shown(key)) as response:
+                found.append(response.status)
+                assert response.status == 200 or path == "/health" or response.headers["Retry-After"] == "5"
+        return found
+
+    app.on_startup.append(clocked)
+    url = await start(app, stack)
+    assert await statuses() == [200, 200, 200, 200, 200]
+    database, keyring = app[SERVICES].database, app[SERVICES].gate.keyring
+    waiting = [asyncio.create_task(database.read(lambda connection: over.wait())),
+               asyncio.create_task(keyring.refresh())]
+    await asyncio.sleep(0)
+    passed[0] += 5.5
+    assert await statuses() == [503, 503, 503, 503, 200]
+    over.set()
+    await asyncio.wait(waiting)
+    await keyring.refresh()
+    assert await statuses() == [200, 200, 200, 200, 200]
 
 
 @pytest.mark.parametrize("proxied", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Proto"])

@@ -3,9 +3,10 @@ import asyncio
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from aioapp.errors import StoreUnavailable, Unauthorized
 from aioapp.keys import Key, Keyring, table
 from aioapp.keys.key import proves
 from aioapp.keys.keyring import MOST_READ, UNKNOWN
-from aioapp.store.database import Database
+from aioapp.store.database import Database, connect, transacted
 from tests.processes import until
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -36,15 +37,19 @@ STRANGE = [
 
 @dataclass
 class World:
-    """A database, a keyring on it, and what that does: `at` is the time, `proofs` what it was given to prove."""
+    """A database, a keyring on it, and what that does.
+
+    `at` is the time, `passed` the seconds since any, `proofs` what it was given to prove.
+    """
 
     path: Path
     at: datetime = AT
+    passed: float = 0.0
     proofs: list[tuple[str, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.database = Database(self.path, create=True)
-        self.keyring = Keyring(self.database, clock=lambda: self.at, proves=self.proves)
+        self.keyring = Keyring(self.database, clock=lambda: self.at, monotonic=lambda: self.passed, proves=self.proves)
 
     def proves(self, given: str, digest: bytes) -> bool:
         self.proofs.append((given, digest))
@@ -70,12 +75,30 @@ class World:
             self.keyring.find(given)
         return refused.value.detail
 
+    @asynccontextmanager
+    async def hanging(self) -> AsyncIterator[None]:
+        """The database's thread is held up: by a disk that does not answer, say. No look ends before this does."""
+        held, over = threading.Event(), threading.Event()
+
+        def hang(connection: Connection) -> None:
+            held.set()
+            over.wait()
+
+        hung = asyncio.create_task(self.database.read(hang))
+        try:
+            await until(held.is_set)
+            yield
+        finally:
+            over.set()
+            await hung
+
     def assert_shut(self, given: str, client: Client) -> None:
         """Nobody is let in, and nobody is told that there are no keys."""
+        assert not self.keyring.ready
         with pytest.raises(StoreUnavailable):
             self.keyring.find(given)
         with pytest.raises(StoreUnavailable):
-            self.keyring.still(client)
+            self.keyring.holder(client.secret)
         with pytest.raises(StoreUnavailable):
             assert self.keyring.guarded is None
 
@@ -153,23 +176,23 @@ async def test_a_key_expires_between_two_refreshes(world: World) -> None:
     shown = await world.create(expires_at=AT + DAY)
     client = world.keyring.find(shown)
     world.at += DAY - timedelta(microseconds=1)
-    assert world.keyring.find(shown) == world.keyring.still(client) == client
+    assert world.keyring.find(shown) == world.keyring.holder(client.secret) == client
     world.at += timedelta(microseconds=1)
     assert world.refusal(shown) == "This key has expired."
     with pytest.raises(Unauthorized, match="expired"):
-        world.keyring.still(client)
+        world.keyring.holder(client.secret)
 
 
 async def test_an_old_secret_works_for_its_grace_and_the_new_one_at_once(world: World) -> None:
     old = await world.create()
     client = world.keyring.find(old)
     new = await world.rotate(DAY)
-    assert world.keyring.find(old) == world.keyring.still(client) == client
+    assert world.keyring.find(old) == world.keyring.holder(client.secret) == client
     assert world.keyring.find(new).account == client.account
     world.at += DAY
     assert world.refusal(old) == "This secret was replaced by a new one."
     with pytest.raises(Unauthorized, match="replaced"):
-        world.keyring.still(client)
+        world.keyring.holder(client.secret)
     assert world.keyring.find(new).name == "web"
 
 
@@ -179,20 +202,20 @@ async def test_a_revoked_key_is_told_so_and_still_keeps_the_door_shut(world: Wor
     await world.revoke()
     assert world.refusal(shown) == "This key was revoked."
     with pytest.raises(Unauthorized, match="revoked"):
-        world.keyring.still(client)
+        world.keyring.holder(client.secret)
     assert world.keyring.guarded
 
 
 async def test_an_open_connection_gets_the_limits_of_now(world: World) -> None:
     client = world.keyring.find(await world.create())
     await world.change(lambda c: str(c.execute("UPDATE keys SET concurrency = 3")))
-    assert world.keyring.still(client).limits == Limits(concurrency=3)
+    assert world.keyring.holder(client.secret).limits == Limits(concurrency=3)
 
 
 async def test_a_caller_without_a_key_is_nobodys_holder(world: World) -> None:
     await world.create()
     with pytest.raises(Unauthorized):
-        world.keyring.still(NOBODY)
+        world.keyring.holder(NOBODY.secret)
 
 
 async def test_without_keys_nobody_is_known_and_nothing_is_guarded(world: World) -> None:
@@ -293,6 +316,66 @@ async def test_a_fault_of_ours_shuts_the_door_and_is_heard_of_once(
     [entry] = caplog.records
     assert "RuntimeError" in entry.getMessage() and entry.exc_info
     world.database = Database(world.path, create=False)
+
+
+async def test_a_database_that_hangs_shuts_the_door_after_five_seconds_until_it_answers(world: World) -> None:
+    shown = await world.create()
+    client = world.keyring.find(shown)
+    async with world.hanging():
+        looking = asyncio.create_task(world.keyring.refresh())
+        world.passed += 5.0
+        await asyncio.sleep(0)
+        assert world.keyring.ready and world.keyring.find(shown) == world.keyring.holder(client.secret) == client
+        world.passed += 0.001
+        world.assert_shut(shown, client)
+        with closing(connect(world.path, create=False)) as other:
+            transacted(other, lambda held: table.revoke(held, "web", at=AT))
+    await looking
+    assert world.keyring.ready and world.refusal(shown) == "This key was revoked."
+
+
+async def test_a_look_is_as_old_as_its_beginning(world: World) -> None:
+    shown = await world.create()
+    async with world.hanging():
+        looking = asyncio.create_task(world.keyring.refresh())
+        await asyncio.sleep(0)
+        world.passed += 6.0
+    await looking
+    world.assert_shut(shown, NOBODY)
+    await world.keyring.refresh()
+    assert world.keyring.find(shown).name == "web"
+
+
+async def test_a_machine_that_slept_lets_in_again_with_the_next_look(world: World) -> None:
+    shown = await world.create()
+    world.passed += 8 * 3600
+    world.assert_shut(shown, NOBODY)
+    await world.keyring.refresh()
+    assert world.keyring.find(shown).name == "web"
+
+
+@pytest.mark.parametrize("then", ["answers", "fails first"])
+async def test_that_it_hangs_is_told_once_and_that_it_is_over_too(
+        world: World, caplog: pytest.LogCaptureFixture, then: str) -> None:
+    await world.create()
+    running = asyncio.create_task(world.keyring.run(every=0.01))
+    async with world.hanging():
+        world.passed += 5.5
+        await until(lambda: caplog.records)
+        await asyncio.sleep(0.1)  # in which it would be told again
+        if then == "fails first":
+            world.path.rename(world.path.with_suffix(".away"))
+    if then == "fails first":
+        await until(lambda: len(caplog.records) > 1)
+        await asyncio.sleep(0.1)
+        world.path.with_suffix(".away").rename(world.path)
+    await until(lambda: world.keyring.ready)
+    await asyncio.sleep(0.1)
+    running.cancel()
+    await asyncio.wait({running})
+    told = [(entry.levelname, entry.getMessage()) for entry in caplog.records if entry.name == "aioapp.keys"]
+    assert told == [("ERROR", "The keys could not be read for 5 s: nobody is let in until they can."),
+                    ("WARNING", "The keys can be read again.")]
 
 
 async def test_what_another_process_does_is_seen_while_it_runs(world: World) -> None:

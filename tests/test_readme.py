@@ -6,13 +6,14 @@ import re
 import shlex
 import shutil
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from configparser import RawConfigParser
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -32,8 +33,10 @@ from aioapp.simulator import create_simulator
 from aioapp.usage import DEFAULT_PRICES, parse_prices
 from tests.browser import find_chromium, open_browser
 from tests.conftest import Serve, start
-from tests.keyed import make_key
+from tests.keyed import database, make_key
+from tests.test_admin_page import arrive, sign_in
 from tests.test_architecture import APART, FLOORS
+from tests.test_docs import chromium
 from tests.upstreams import BLOCK, END, START, Connection, delta, upstream
 
 ROOT = Path(__file__).parent.parent
@@ -653,6 +656,32 @@ async def test_nginx_passes_on_streams_as_they_come_sockets_and_where_the_caller
             assert response.status == 403  # nginx is on this machine, its callers are not
     assert places["generate"] == f"{url}/api/generate"
     assert places["websocket"] == f"{url}/ws/generate".replace("https", "wss")
+
+
+async def test_an_administrator_signs_in_and_out_in_a_browser_behind_nginx(
+        serve: Serve, tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    boss, plain = make_key("boss", admin=True), await serve()
+    async with (behind_nginx(tmp_path, plain, certificate) as url,
+                open_browser(chromium(find_chromium(), os.environ), tmp_path / "profile") as browser):
+        page = await browser.open_page(f"{plain}/health/live")
+        await page.call("Security.setIgnoreCertificateErrors", ignore=True)
+        await page.visit(f"{url}/admin")
+        await sign_in(page, boss)
+        await page.wait_for("document.querySelector('#keys tr[data-key=boss]')")
+        [cookie] = (await page.call("Network.getCookies"))["cookies"]
+        assert [cookie[name] for name in ("name", "path", "httpOnly", "secure", "sameSite")] == [
+            "aioapp_admin", "/admin", True, True, "Strict"]
+        await page.click("#new-key")
+        await page.type("[name=name]", "web")
+        await page.click("#create-yes")
+        await page.wait_for("document.querySelector('#secret').textContent")
+        await page.click("#secret-close")
+        await page.click("#sign-out")
+        await arrive(page, "document.querySelector('#key') !== null")
+        assert (await page.call("Network.getCookies"))["cookies"] == []
+    with closing(sqlite3.connect(database())) as connection:
+        assert connection.execute("SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM sessions)").fetchall() == [
+            (2, 0)]
 
 
 async def test_the_gunicorn_line_serves(http: aiohttp.ClientSession, tmp_path: Path) -> None:

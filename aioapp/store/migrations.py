@@ -90,6 +90,14 @@ MIGRATIONS = (
         prompt TEXT
     ) STRICT;
     """,
+    """
+    -- The browsers that are signed in to the page for administrators.
+    CREATE TABLE sessions (
+        digest BLOB NOT NULL PRIMARY KEY,   -- SHA-256 of what the cookie holds
+        secret TEXT NOT NULL REFERENCES secrets (id) ON DELETE CASCADE,     -- with which it was begun
+        expires_at TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -4,18 +4,21 @@ as one of your own program, is for callers.
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from aiohttp import hdrs, web
 
 from aioapp.clients import Client
 from aioapp.errors import AppError, Forbidden
 from aioapp.gate import Stranger
+from aioapp.keys import sessions
 from aioapp.limits import policy_field, standing_field
 from aioapp.services import Services
 from aioapp.web import ADMITTED, CLIENT, GATE, SERVICES
+from aioapp.web.address import reached_at
 from aioapp.web.endpoint import Access, Endpoint, Handler
+from aioapp.web.peer import is_loopback, network_of
 
 ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
 """Whom each method of each resource is for. What is not in it is for callers."""
@@ -58,7 +61,7 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
     if access == "socket" and shown(request) is None and is_handshake(request) and services.gate.keyring.guarded:
         return await handler(request)  # a browser's WebSocket shows its key in its first frame
     if access == "admin":
-        request[CLIENT] = administrator(request)
+        request[CLIENT] = await administrator(request)
     elif access == "machine":
         if not is_local(request) or is_foreign(request):
             request[CLIENT] = services.gate.administrator(shown(request))
@@ -66,7 +69,10 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
         request[CLIENT] = caller(request, services)
     if access == "caller":
         request[ADMITTED] = services.gate.admit(request[CLIENT])
-    return await handler(request)
+    response = await handler(request)
+    if access == "admin" and not response.prepared:
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # caches do not see that a cookie let it in
+    return response
 
 
 def wanted(request: web.Request) -> Access:
@@ -79,10 +85,18 @@ def caller(request: web.Request, services: Services) -> Client:
     return services.gate.client(shown(request), stranger=partial(stranger, request))
 
 
-def administrator(request: web.Request) -> Client:
-    """The admin key that the request shows. Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`."""
-    key = shown(request)
-    return request.app[SERVICES].gate.administrator(cookie(request) if key is None else key)
+async def administrator(request: web.Request) -> Client:
+    """The admin key that the request shows, or with which the session in its cookie was begun.
+
+    A session is looked up each time, so that its beginning and its end are known to all workers at once.
+    Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`.
+    """
+    services, key = request.app[SERVICES], shown(request)
+    token = cookie(request) if key is None else None
+    if token is None or not services.gate.keyring.guarded:
+        return services.gate.administrator(key)
+    find = partial(sessions.opener, token=token, at=datetime.now(UTC))
+    return services.gate.administrator(None, opener=await services.database.read(find))
 
 
 def introduced(request: web.Request, key: str) -> Client:
@@ -91,7 +105,7 @@ def introduced(request: web.Request, key: str) -> Client:
 
 
 def stranger(request: web.Request) -> Stranger:
-    return address_of(request), is_local(request)
+    return network_of(request.remote or ""), is_local(request)
 
 
 def shown(request: web.Request) -> str | None:
@@ -104,32 +118,18 @@ def shown(request: web.Request) -> str | None:
 
 
 def cookie(request: web.Request) -> str | None:
-    """The key in the cookie that the page for administrators signs in with; never for a page from elsewhere."""
+    """The session in the cookie of the page for administrators; never for a page from elsewhere."""
     return None if is_foreign(request) else request.cookies.get(COOKIE)
 
 
 def is_foreign(request: web.Request) -> bool:
-    """Whether a page of another origin asks. To a cookie, another port of the same host is no other site."""
+    """Whether a page of another origin asks (RFC 6454 §5): of another scheme, host or port, or of none, called `null`.
+
+    To a cookie, another port of the same host is no other site, and to some browsers neither is another scheme.
+    Raises `BadRequest` where the Host header names no host.
+    """
     origin = request.headers.get(hdrs.ORIGIN)
-    return origin is not None and origin.partition("://")[2] != request.host
-
-
-def address_of(request: web.Request) -> str:
-    """Where the caller is. One who has a whole IPv6 network is one caller: its first half (RFC 6177 §2)."""
-    remote = request.remote or ""
-    if ":" not in remote:
-        return remote
-    match plain(remote):
-        case IPv6Address() as address:
-            return ":".join(address.exploded.split(":")[:4]) + "::/64"
-        case address:
-            return str(address)
-
-
-def plain(address: str) -> IPv4Address | IPv6Address:
-    """The address; the one of IPv4 that a socket for both writes as one of IPv6. Raises `ValueError`."""
-    found = ip_address(address.partition("%")[0])
-    return getattr(found, "ipv4_mapped", None) or found
+    return origin is not None and origin != str(reached_at(request).origin())
 
 
 def is_preflight(request: web.Request) -> bool:
@@ -161,15 +161,6 @@ def arrived_locally(request: web.Request) -> bool:
     """Whether the connection came in where only this machine can connect."""
     name = request.transport.get_extra_info("sockname") if request.transport else None
     return isinstance(name, tuple) and is_loopback(name[0])
-
-
-def is_loopback(address: str) -> bool:
-    if address == "127.0.0.1":
-        return True
-    try:
-        return plain(address).is_loopback
-    except ValueError:
-        return False
 
 
 async def tell_limits(request: web.Request, response: web.StreamResponse) -> None:

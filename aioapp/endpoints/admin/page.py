@@ -1,6 +1,9 @@
-"""The page for administrators, and how one signs in to it: by a cookie that holds the key, which no script can read."""
+"""The page for administrators, and how one signs in: a key begins a session, whose cookie no script can read."""
+import asyncio
 import re
 from base64 import b64encode
+from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -9,17 +12,19 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from aioapp import errors
+from aioapp.keys import sessions
 from aioapp.web import SERVICES
 from aioapp.web.address import reached_at
-from aioapp.web.admission import COOKIE, administrator, is_foreign
+from aioapp.web.admission import COOKIE, administrator, cookie, is_foreign
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.failures import as_app_error, headers_of
+from aioapp.web.files import send_file
 
 PAGES = Path(__file__).parents[2] / "pages"
 ASSETS = ("admin.css", "admin.js")
-SESSION = 12 * 3600
-"""Seconds."""
 FORM = "application/x-www-form-urlencoded"
+LARGEST_FORM = 4096
+"""Bytes: of a megabyte, which anybody may send, the event loop would make fields for a tenth of a second."""
 MOST_FIELDS = 16
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -27,40 +32,46 @@ POLICY = (
 LOGIN_POLICY = (
     "default-src 'none'; style-src 'sha256-{style}'; img-src data:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'")
+ELSEWHERE = ("This was sent by a page from elsewhere than {}. If you did sign in here, a proxy before this server "
+             "changes its address: it must pass on Host, and say with X-Forwarded-Proto that it ends TLS.")
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
 async def page(request: web.Request) -> web.Response:
     """The page, or the login where no admin key is shown: its status says so to programs."""
     try:
-        administrator(request)
+        await administrator(request)
     except errors.AppError as error:
         return login(request, error, told=COOKIE in request.cookies)
     return html((PAGES / "admin.html").read_text(), policy=POLICY)
 
 
 async def sign_in(request: web.Request) -> web.Response:
-    """Keep the key that the form holds in a cookie."""
-    key = await sent(request)
+    """Begin a session of the key that the form holds, and give it to the browser. Nothing that it sent is kept."""
+    key, services = await sent(request), request.app[SERVICES]
     try:
-        if is_foreign(request) or key is None:
+        address = reached_at(request)
+        if is_foreign(request):
+            raise errors.Unauthorized(ELSEWHERE.format(address.origin()))
+        if key is None:
             raise errors.Unauthorized("Sign in here, with your key.")
-        request.app[SERVICES].gate.administrator(key)
+        client = services.gate.administrator(key)
+        token = await services.database.write(partial(sessions.begin, client=client, at=datetime.now(UTC)))
     except errors.AppError as error:
         return login(request, error)
-    response = web.Response(status=303, headers={"Location": "/admin", "Cache-Control": "no-store"})
-    response.set_cookie(COOKIE, key, path="/admin", httponly=True, samesite="Strict", max_age=SESSION,
-                        secure=reached_at(request).scheme == "https")
+    response = to_page()
+    response.set_cookie(COOKIE, token, path="/admin", httponly=True, samesite="Strict",
+                        max_age=int(sessions.LIFETIME.total_seconds()), secure=address.scheme == "https")
     return response
 
 
 async def signed_in(request: web.Request) -> web.Response:
     """Whoever looks where the form was sent to, as by Enter in the address bar after a wrong key, meant the page."""
     try:
-        administrator(request)
+        await administrator(request)
     except errors.AppError as error:
         return login(request, error, told=COOKIE in request.cookies)
-    return web.Response(status=303, headers={"Location": "/admin"})
+    return to_page()
 
 
 async def sent(request: web.Request) -> str | None:
@@ -68,30 +79,43 @@ async def sent(request: web.Request) -> str | None:
     if request.content_type != FORM:
         return None
     try:
-        fields = parse_qs((await request.read()).decode(), max_num_fields=MOST_FIELDS)
-    except (web.RequestPayloadError, ValueError):
+        async with asyncio.timeout(request.app[SERVICES].introduction):
+            form = await request.clone(client_max_size=LARGEST_FORM).read()
+        fields = parse_qs(form.decode(), max_num_fields=MOST_FIELDS)
+    except (web.RequestPayloadError, web.HTTPRequestEntityTooLarge, TimeoutError, ValueError):
         return None
     return fields["key"][0].strip() if "key" in fields else None
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """Take the cookie back, unless it is a page from elsewhere that asks for it."""
+    """End the session and take the cookie back, unless it is a page from elsewhere that asks for it.
+
+    Where the database cannot be used, the browser keeps the cookie: with it gone, nobody could end the session.
+    """
     try:
-        administrator(request)
+        await administrator(request)
+        if (token := cookie(request)) is not None:
+            await request.app[SERVICES].database.write(partial(sessions.end, token=token))
+    except errors.StoreUnavailable as error:
+        return login(request, error)
     except errors.AppError as error:
         response = login(request, error)
     else:
-        response = web.Response(status=303, headers={"Location": "/admin"})
+        response = to_page()
     if not is_foreign(request):
         response.del_cookie(COOKIE, path="/admin", httponly=True, samesite="Strict")
     return response
 
 
-async def asset(request: web.Request) -> web.FileResponse:
+def to_page() -> web.Response:
+    return web.Response(status=303, headers={"Location": "/admin", "Cache-Control": "no-store"})
+
+
+async def asset(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     if name not in ASSETS:
         raise web.HTTPNotFound()
-    return web.FileResponse(PAGES / name, headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+    return await send_file(request, PAGES / name, headers={"Cache-Control": "no-cache"})
 
 
 def login(request: web.Request, error: errors.AppError, *, told: bool = True) -> web.Response:
