@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from aioapp import __version__
-from aioapp.settings.parsing import Parse, content, name, one_of, origins, pace, seconds, switch, url, whole
+from aioapp.settings.parsing import Parse, at_least, content, name, one_of, origins, pace, seconds, switch, url, whole
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("text", "json")
@@ -33,6 +33,8 @@ class Settings:
     port: int = setting(8000, whole(0, 65535), help="port to listen on; 0 takes any free one")
     fd: int | None = setting(None, whole(0, 2**20), help="listen on this inherited socket instead of host and port")
     workers: int = setting(1, whole(1, 256), help="number of processes that share the listening socket")
+    worker_timeout: float = setting(
+        30.0, at_least(2), help="seconds without a sign of life after which a worker is killed and replaced")
     reload: bool = setting(False, switch, help="start again when a source file changes (needs watchfiles)")
     log_level: str = setting("info", one_of(LOG_LEVELS), help="least level that is logged")
     log_format: str = setting("text", one_of(LOG_FORMATS), help="form of a line in the log: text or json")
