@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -139,6 +140,15 @@ async def test_each_sign_of_life_begins_the_time_anew() -> None:
         looks = Looks(chain(*repeat([silent] * 59 + [sign], 3), repeat(silent)))
         await silence(ours, 30.0, sleep=looks)
     assert looks.seconds == 3 * 30.0 + 30.0
+
+
+async def test_a_look_that_comes_late_is_one_look_however_late_it_comes() -> None:
+    """As after a standstill of the supervisor's: it looks before the workers, who stood still too, have told."""
+    with lifeline() as (ours, theirs):
+        silent, sign, late = lambda: None, lambda: theirs.send(b"."), lambda: time.sleep(1.1)
+        looks = Looks(chain([late, sign], repeat(silent)))
+        await silence(ours, 1.0, sleep=looks)
+    assert looks.seconds == 0.5 + 0.5 + 1.0
 
 
 async def test_all_that_has_piled_up_while_the_supervisor_stood_still_is_one_sign_of_life() -> None:
