@@ -74,7 +74,7 @@ async def serve(settings: Settings, listening: socket.socket, *, build: Build | 
         if lifeline is None:
             greet(listening)
         await stop.wait()
-        await drain(app, settings.shutdown_timeout)
+        await drain(app, settings.shutdown_timeout, delay=settings.drain_delay)
     finally:
         await runner.cleanup()
 

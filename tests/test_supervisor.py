@@ -9,9 +9,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from aioapp.settings import Settings
+from aioapp.supervisor import patience
 from aioapp.supervisor.workers import Workers
 from tests.processes import Server, alive, children_of, serving, text_of, until, upstream_at
-from tests.test_shutdown import Held, draining, held, status_of, stream
+from tests.test_shutdown import Held, draining, generate, held, status_of, stream
 from tests.upstreams import upstream
 
 
@@ -96,6 +98,29 @@ async def test_a_second_signal_ends_the_workers_too(http: aiohttp.ClientSession)
         assert await server.end() == -signal.SIGTERM
         await all_end(pids)
         assert server.took < 1.0
+
+
+async def test_workers_wait_out_the_drain_delay_give_signs_of_life_and_end_by_themselves() -> None:
+    delays = {"API_DRAIN_DELAY": "3", "API_WORKER_TIMEOUT": "2"}
+    async with serving("--simulate", "--simulate-pace", "0", "--workers", "2", env=delays) as server:
+        pids = await kept(server, 2)
+        server.tell()
+        async with aiohttp.ClientSession() as caller:
+            await draining(caller, server)
+            assert (await generate(caller, server))[0] == 200
+        assert await server.ended() == 0
+        assert server.took >= 3.0 and not any(map(alive, pids))
+    assert "killed" not in server.err
+
+
+async def test_a_server_that_reloads_has_no_drain_delay(tmp_path: Path) -> None:
+    async with serving("--simulate", "--reload", cwd=tmp_path, env={"API_DRAIN_DELAY": "60"}) as server:
+        assert await server.end() == 0
+
+
+def test_a_worker_is_not_killed_before_its_delay_and_its_timeout_are_over() -> None:
+    assert patience(Settings(drain_delay=60.0, shutdown_timeout=10.0)) > 70.0
+    assert patience(Settings(drain_delay=60.0, shutdown_timeout=10.0, reload=True)) < 70.0
 
 
 async def test_workers_take_the_flags_that_the_supervisor_was_given(http: aiohttp.ClientSession) -> None:

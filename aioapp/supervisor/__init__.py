@@ -43,11 +43,11 @@ async def supervise(
     """
     stopped = stop()
     with counting(settings, environ) as counts:
-        own = ["--workers", "1", "--no-reload", "--fd", str(listening.fileno())]
+        own = ["--workers", "1", "--no-reload", "--fd", str(listening.fileno()), "--drain-delay", f"{delay(settings)}"]
         workers = Workers(
             command=[sys.executable, *program, *own], fds=[listening.fileno()],
             env={**environ} | ({COUNTS: str(counts)} if counts else {}), counts=counts,
-            timeout=settings.worker_timeout, patience=settings.shutdown_timeout + KILL_AFTER)
+            timeout=settings.worker_timeout, patience=patience(settings))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(workers.keep_one()) for _ in range(settings.workers)]
             tasks.append(group.create_task(announce(address, answering)))
@@ -56,6 +56,16 @@ async def supervise(
             await stopped.wait()
             for task in tasks:
                 task.cancel()
+
+
+def delay(settings: Settings) -> float:
+    """For how long a worker goes on when it is to end, in seconds: whoever changes a source waits for its successor."""
+    return 0.0 if settings.reload else settings.drain_delay
+
+
+def patience(settings: Settings) -> float:
+    """How long a worker gets to end, in seconds."""
+    return delay(settings) + settings.shutdown_timeout + KILL_AFTER
 
 
 @contextmanager
