@@ -13,6 +13,7 @@ import aioapp
 from aioapp import commands, logs, precautions, supervisor
 from aioapp.settings import LIFELINE, SettingError, Settings, from_command_line
 from aioapp.store.place import database_path
+from aioapp.supervisor.lifeline import follow
 
 if TYPE_CHECKING:
     from aiohttp.web import Application
@@ -73,7 +74,7 @@ async def serve(settings: Settings, listening: socket.socket, *, build: Build | 
         if lifeline is None:
             greet(listening)
         await stop.wait()
-        await drain(app, settings.shutdown_timeout)
+        await drain(app, settings.shutdown_timeout, delay=settings.drain_delay)
     finally:
         await runner.cleanup()
 
@@ -162,17 +163,6 @@ def first_signal() -> asyncio.Event:
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(begin))
     return stop
-
-
-def follow(lifeline: int) -> None:
-    """Take the end of the supervisor, which closes this pipe however it ends, as a SIGTERM."""
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        loop.remove_reader(lifeline)
-        signal.raise_signal(signal.SIGTERM)
-
-    loop.add_reader(lifeline, end)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

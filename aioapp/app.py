@@ -81,11 +81,14 @@ def bounds(settings: Settings) -> Bounds:
         idle=settings.keep_alive_timeout, stall=settings.stall_timeout))
 
 
-async def drain(app: web.Application, seconds: float) -> None:
+async def drain(app: web.Application, seconds: float, *, delay: float = 0.0) -> None:
     """Refuse new generations and give the running ones `seconds`; what can be asked besides is still answered.
 
-    A WebSocket on which nothing runs has nothing to wait for.
+    For the `delay` before that, in seconds, only `/health` tells what is to come. It is for whoever holds the socket:
+    when an application shuts down by itself, aiohttp has closed that already. A WebSocket on which nothing runs has
+    nothing to wait for.
     """
+    await app[SERVICES].drain.announce(delay)
     await asyncio.gather(app[SERVICES].drain.wait(seconds), close_sockets(app, idle=True))
 
 

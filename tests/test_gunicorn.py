@@ -13,6 +13,7 @@ from aioapp.store.kept import marker_of
 from tests.keyed import database, make_key
 from tests.processes import AIOAPP, GUNICORN, Server, alive, children_of, serving, started, until, upstream_at
 from tests.test_shutdown import ASK, Held, asked, generate, stream
+from tests.test_supervisor import answers_alone, kept, stopped
 from tests.upstreams import Upstream, upstream
 
 RUNNERS = {
@@ -99,6 +100,26 @@ async def test_gunicorn_ends_in_time_what_does_not_finish_and_sockets_with_1001(
         assert await server.ended() == 0
         assert server.took < 0.3 + 1.0 + 2.0  # gunicorn's workers look up once a second
     assert "Traceback" not in server.err
+
+
+async def test_gunicorn_kills_and_replaces_a_worker_that_stands_still() -> None:
+    flags = ("--workers", "2", "--timeout", "2")
+    async with serving(*flags, command=GUNICORN, env={"API_SIMULATE": "1", "API_SIMULATE_PACE": "0"}) as server:
+        before = await kept(server, 2)
+        victim = min(before)
+        await answers_alone(server, victim, before - {victim})  # gunicorn looks after those that have started
+        async with stopped({victim}):
+            await until(lambda: not alive(victim))
+        assert victim not in await kept(server, 2)
+        async with aiohttp.ClientSession() as caller:
+            assert (await generate(caller, server))[0] == 200
+        assert await server.end() == 0
+
+
+async def test_under_gunicorn_there_is_no_drain_delay(http: aiohttp.ClientSession) -> None:
+    async with serving(command=GUNICORN, env={"API_SIMULATE": "1", "API_DRAIN_DELAY": "60"}) as server:
+        assert (await generate(http, server))[0] == 200
+        assert await server.end() == 0
 
 
 async def test_gunicorn_says_in_one_line_which_variable_is_wrong() -> None:

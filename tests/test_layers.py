@@ -174,6 +174,30 @@ async def test_drained_refuses_a_call_once_the_end_has_begun() -> None:
     assert source.calls == 0
 
 
+async def test_drained_serves_on_while_the_end_is_only_announced() -> None:
+    drain = Drain()
+    announcing = asyncio.create_task(drain.announce(60.0))
+    await asyncio.sleep(0)
+    assert drain.begun and not announcing.done()
+    assert await all_of(drained(drain)(Source().generate), call())
+    await drain.announce(60.0)  # once: whoever announces it again does not wait
+    announcing.cancel()
+
+
+async def test_drained_waits_for_a_call_that_came_after_another_had_ended_while_the_end_was_announced() -> None:
+    drain = Drain()
+    await drain.announce(0.0)
+    assert await all_of(drained(drain)(Source().generate), call())
+    generation = drained(drain)(Source().generate)(call())
+    await anext(generation)
+    waiting = asyncio.create_task(drain.wait(30.0))
+    await asyncio.sleep(0)
+    assert not waiting.done() and not drain.expired
+    await generation.aclose()
+    async with asyncio.timeout(1):
+        await waiting
+
+
 async def test_drained_waits_for_a_running_call_and_no_longer() -> None:
     drain = Drain()
     generation = drained(drain)(Source().generate)(call())

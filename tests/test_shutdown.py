@@ -52,9 +52,9 @@ async def flood(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def held(*flags: str) -> AsyncIterator[tuple[Server, Upstream, Held]]:
+async def held(*flags: str, **variables: str) -> AsyncIterator[tuple[Server, Upstream, Held]]:
     script = Held()
-    async with upstream(script) as claude, serving(*flags, env=upstream_at(claude.url)) as server:
+    async with upstream(script) as claude, serving(*flags, env={**upstream_at(claude.url), **variables}) as server:
         yield server, claude, script
 
 
@@ -235,5 +235,61 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         server.tell()
         await draining(http, server)
         assert await server.end(signal.SIGTERM) == -signal.SIGTERM
+        assert server.took < 1.0
+    assert "Traceback" not in server.err
+
+
+async def test_for_the_drain_delay_health_is_503_and_everything_else_is_still_served(
+        http: aiohttp.ClientSession) -> None:
+    async with (serving("--simulate", "--simulate-pace", "0", env={"API_DRAIN_DELAY": "3"}) as server,
+                http.ws_connect(f"{server.url}/ws/generate") as talk):
+        server.tell()
+        await draining(http, server)
+        async with aiohttp.ClientSession() as newcomer:
+            assert (await generate(newcomer, server))[0] == 200
+            assert await status_of(newcomer, server, "/health") == 503
+            assert await status_of(newcomer, server, "/health/live") == 200
+        await talk.send_json(ASK)
+        assert (await talk.receive_json())["success"] is True
+        await closes_with_1001(talk)
+        assert await server.ended() == 0
+        assert 3.0 <= server.took < 3.0 + GRACE
+
+
+async def test_after_the_drain_delay_generations_are_refused_and_running_ones_get_the_shutdown_timeout(
+        http: aiohttp.ClientSession) -> None:
+    async with held(API_DRAIN_DELAY="1") as (server, claude, script), stream(http, server) as streamed:
+        server.tell()
+        await draining(http, server)
+        whole = asyncio.create_task(generate(http, server))
+        await asked(claude, 2)
+        async with asyncio.timeout(PATIENCE):
+            while (await probed(server, claude))[0] != 503:
+                pass
+        assert server.took >= 1.0
+        script.release.set()
+        assert (await streamed.text()).endswith("data: [DONE]\n\n")
+        assert (await whole)[0] == 200
+        assert await server.ended() == 0
+
+
+async def probed(server: Server, claude: Upstream) -> tuple[int, dict[str, Any]]:
+    """What becomes of a generation that is left again once Claude was asked: (0, {}) if so."""
+    seen = len(claude.seen)
+    async with aiohttp.ClientSession() as caller:
+        call = asyncio.create_task(generate(caller, server))
+        await until(lambda: call.done() or len(claude.seen) > seen)
+        if call.done():
+            return await call
+        call.cancel()
+        await asyncio.wait([call])
+        return 0, {}
+
+
+async def test_a_second_signal_ends_the_drain_delay_too(http: aiohttp.ClientSession) -> None:
+    async with serving("--simulate", env={"API_DRAIN_DELAY": "60"}) as server:
+        server.tell()
+        await draining(http, server)
+        assert await server.end() == -signal.SIGTERM
         assert server.took < 1.0
     assert "Traceback" not in server.err

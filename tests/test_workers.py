@@ -20,7 +20,7 @@ from aioapp.supervisor import counting
 from tests.keyed import database, make_key, revoke, shown
 from tests.processes import NOTHING, PATIENCE, Server, alive, serving, text_of, until, upstream_at
 from tests.test_shutdown import Held
-from tests.test_supervisor import kept
+from tests.test_supervisor import kept, stopped
 from tests.upstreams import Upstream, upstream
 
 ASK = {"prompt": "Hi", "max_tokens": 100}
@@ -92,18 +92,6 @@ class Team:
     async def each(self, ask: Callable[[Caller], Awaitable[object]]) -> list[object]:
         """What each worker answers, all asked at once."""
         return list(await asyncio.gather(*map(ask, self.callers.values())))
-
-
-@asynccontextmanager
-async def stopped(pids: set[int]) -> AsyncIterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        await until(lambda: all(text_of(Path(f"/proc/{pid}/stat")).rpartition(") ")[2][:1] == "T" for pid in pids))
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -13,25 +13,32 @@ LAST_WORDS = 0.5
 
 @dataclass(slots=True)
 class Drain:
-    """Who is running, and whether the end has begun."""
+    """Who is running, and how far the end has come: it is announced, new ones are refused, running ones are stopped."""
 
     begun: bool = False
+    refusing: bool = False
     expired: bool = False
     _running: set[asyncio.Task[object]] = field(default_factory=set)
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def announce(self, seconds: float) -> None:
+        """Let it be known that the end has begun, and go on as ever for `seconds`: once, whoever else announces it."""
+        if not self.begun:
+            self.begun = True
+            await asyncio.sleep(seconds)
 
     async def wait(self, seconds: float) -> None:
         """Refuse new generations, give the running ones `seconds`, then stop those that are left.
 
         The time is given once: whoever waits again, after it has passed, does not wait.
         """
-        self.begun = True
+        self.begun = self.refusing = True
         if not self.expired and not await self._quiet_within(seconds):
             self._stop()
             await self._quiet_within(LAST_WORDS)
 
     def enter(self) -> asyncio.Task[object]:
-        if self.begun:
+        if self.refusing:
             raise ShuttingDown("Send the request again; another server may take it.", retry_after=1)
         task = asyncio.current_task()
         assert task is not None
@@ -40,7 +47,7 @@ class Drain:
 
     def leave(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)
-        if self.begun and not self._running:
+        if self.refusing and not self._running:
             self._quiet.set()
 
     async def _quiet_within(self, seconds: float) -> bool:

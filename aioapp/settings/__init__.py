@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from aioapp import __version__
-from aioapp.settings.parsing import Parse, content, name, one_of, origins, pace, seconds, switch, url, whole
+from aioapp.settings.parsing import Parse, at_least, content, name, one_of, origins, pace, seconds, switch, url, whole
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("text", "json")
@@ -33,6 +33,8 @@ class Settings:
     port: int = setting(8000, whole(0, 65535), help="port to listen on; 0 takes any free one")
     fd: int | None = setting(None, whole(0, 2**20), help="listen on this inherited socket instead of host and port")
     workers: int = setting(1, whole(1, 256), help="number of processes that share the listening socket")
+    worker_timeout: float = setting(
+        30.0, at_least(2), help="seconds without a sign of life after which a worker is killed and replaced")
     reload: bool = setting(False, switch, help="start again when a source file changes (needs watchfiles)")
     log_level: str = setting("info", one_of(LOG_LEVELS), help="least level that is logged")
     log_format: str = setting("text", one_of(LOG_FORMATS), help="form of a line in the log: text or json")
@@ -50,6 +52,8 @@ class Settings:
     simulate: bool = setting(False, switch, help="answer from a local simulator: no key, no network, no cost")
     simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")
     shutdown_timeout: float = setting(10.0, seconds, help="seconds that running generations get when the server stops")
+    drain_delay: float = setting(
+        0.0, at_least(0), help="seconds for which /health alone tells that the server stops, before work is refused")
     connect_timeout: float = setting(10.0, seconds, help="seconds to connect to Claude")
     idle_timeout: float = setting(60.0, seconds, help="seconds of silence between two reads of a streamed answer")
     total_timeout: float = setting(600.0, seconds, help="seconds that one generation may take, retries included")

@@ -26,6 +26,16 @@ def seconds(text: str) -> float:
     raise ValueError("a number of seconds greater than 0")
 
 
+def at_least(least: float) -> Parse:
+    """A finite number of seconds, from `least` on."""
+    def parse(text: str) -> float:
+        if least <= number(text) < 1e9:
+            return number(text)
+        raise ValueError(f"a number of seconds from {least:g} on")
+
+    return parse
+
+
 def pace(text: str) -> float:
     if 0 <= number(text) <= 1000:
         return number(text)
