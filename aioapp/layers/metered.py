@@ -20,8 +20,7 @@ def metered(inner: Generate) -> Generate:
                 async for batch in batches:
                     meter.waited += perf_counter() - began
                     batch, failure = meter.see(batch)
-                    if batch:
-                        yield batch
+                    yield batch
                     if failure is not None:
                         raise failure
                     began = perf_counter()
