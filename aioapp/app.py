@@ -30,13 +30,14 @@ from aioapp.web.bounds import Bounds, Deadlines
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
 from aioapp.web.operation import Operation
-from aioapp.web.runner import BOUNDS, Runner
+from aioapp.web.runner import Runner
 from aioapp.web.ws import TALKS, close_sockets
 
 log = logging.getLogger("aioapp.app")
 
 API = "https://api.anthropic.com"
 LARGEST_BODY = 2**20
+BOUNDS = web.AppKey("bounds", Bounds)
 
 
 def create_app(
@@ -72,7 +73,7 @@ def runner_of(app: web.Application) -> web.AppRunner:
 
     The application itself waits for running generations when it ends; aiohttp's own wait only sweeps up behind it.
     """
-    return Runner(app, shutdown_timeout=1.0, logger=logs.server_logger())
+    return Runner(app, bounds=app.get(BOUNDS) or bounds(Settings()), shutdown_timeout=1.0, logger=logs.server_logger())
 
 
 def bounds(settings: Settings) -> Bounds:

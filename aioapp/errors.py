@@ -25,6 +25,7 @@
     │   ├── TooManyConnections       there is no place for one more
     │   └── ShuttingDown             we are about to end
     ├── UpstreamTimeout         504  no answer in time
+    │   └── UpstreamSilent           for which we have stopped waiting
     └── VersionNotSupported     505  neither HTTP/1.1 nor HTTP/1.0
 
 `web.wire` is the one place that puts them on the wire.
@@ -155,6 +156,10 @@ class ShuttingDown(Unavailable):
 
 class UpstreamTimeout(AppError):
     status, title = 504, "Claude did not answer in time"
+
+
+class UpstreamSilent(UpstreamTimeout):
+    """We have stopped waiting; Claude may still be at work, and charge for it."""
 
 
 class VersionNotSupported(AppError):

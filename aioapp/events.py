@@ -16,6 +16,10 @@ import jiter
 from aioapp.errors import UpstreamFailed
 
 
+MOST_VALUES = 2**20
+"""Of commas, objects or lists in one event: each makes an object that takes many times as much memory."""
+
+
 class Event(NamedTuple):
     """One event: its name and its JSON payload, byte for byte as it came. It is parsed only when somebody looks."""
 
@@ -71,7 +75,9 @@ class Usage:
 
 
 def payload(event: Event) -> dict[str, Any]:
-    """What the event says. Raises `UpstreamFailed` where that is not a JSON object."""
+    """What the event says. Raises `UpstreamFailed` where that is not a JSON object, or one of too many values."""
+    if len(event.raw) > MOST_VALUES and max(map(event.raw.count, (b",", b"{", b"["))) > MOST_VALUES:
+        raise UpstreamFailed("Claude sent an event of too many values.")
     try:
         value = jiter.from_json(event.raw)
     except ValueError:

@@ -97,7 +97,9 @@ class Fold:
             case "signature_delta":
                 block["signature"] = delta["signature"]
             case "citations_delta":
-                block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+                if not block.get("citations"):  # null, or none yet
+                    block["citations"] = []
+                block["citations"].append(delta["citation"])
         return ""
 
     def _gather(self, index: int, piece: object) -> str:

@@ -9,7 +9,7 @@ from aioapp.keys.key import MOST_PATTERNS
 from aioapp.keys.keyring import OLDEST
 from aioapp.settings import Settings
 from aioapp.upstream.stream import LARGEST_ANSWER
-from aioapp.web import bounds, fields as web_fields, frames, loading, schemas, talk, wire
+from aioapp.web import bounds, fields as web_fields, loading, schemas, talk, wire
 from tests.processes import ROOT
 
 TEXT = (ROOT / "README.md").read_text().partition("\n## Bounds\n")[2].partition("\n## ")[0]
@@ -41,7 +41,7 @@ def test_every_number_of_the_table_is_the_codes_own() -> None:
     assert numbers("turns of `history`; `stop_sequences`; a key's `models`") == [
         MOST_TURNS, schemas.MOST_STOPS, schemas.LONGEST_STOP, MOST_PATTERNS]
     assert numbers("`prompt` and `message`; `system` and a turn's `content`") == [10_000, schemas.MOST_TEXT]
-    assert numbers("frame of a WebSocket on which no key was shown")[0] == frames.LARGEST_INTRODUCTION
+    assert numbers("frame of a WebSocket on which no key was shown")[0] == bounds.LARGEST_INTRODUCTION
     assert numbers("generations on one socket at once") == [talk.MOST_AT_ONCE]
     assert numbers("form to sign in")[0] == LARGEST_FORM
     assert numbers("sessions of one admin key") == [sessions.MOST, sessions.LIFETIME.total_seconds() / 3600]

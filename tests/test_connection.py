@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from aioapp.app import create_app
+from aioapp.app import BOUNDS, create_app
 from aioapp.extend import set_access
 from aioapp.logs import server_logger
 from aioapp.settings import Settings
-from aioapp.web.bounds import LARGEST_HEAD
+from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD
 from aioapp.web.connections import Connections
 from aioapp.web.runner import Runner
 from tests.processes import until
@@ -64,7 +64,7 @@ class Caller:
         async with asyncio.timeout(10):
             try:
                 return await self.reader.read()
-            except ConnectionResetError:
+            except ConnectionError:
                 return b""
 
     async def answer(self) -> tuple[bytes, bytes]:
@@ -115,7 +115,7 @@ async def house(stack: AsyncExitStack, **settings: Any) -> tuple[House, web.Appl
     for route in app.router.add_routes([web.get("/big", big), web.get("/slow", slow), web.post("/reading", reading)]):
         set_access(app, route, access="open")
     clock = Clock()
-    runner = Runner(app, logger=server_logger(), shutdown_timeout=0.2, clock=clock)
+    runner = Runner(app, bounds=app[BOUNDS], logger=server_logger(), shutdown_timeout=0.2, clock=clock)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -123,11 +123,11 @@ async def house(stack: AsyncExitStack, **settings: Any) -> tuple[House, web.Appl
 
 
 async def call(house: House, stack: AsyncExitStack, data: bytes = b"") -> Caller:
-    known = len(house.connections)
+    known = house.connections.open
     caller = Caller(*await asyncio.open_connection(sock=await connected(house.port)))
     stack.callback(caller.leave)
     caller.say(data)
-    await until(lambda: len(house.connections) > known)
+    await until(lambda: house.connections.open > known)
     await settled()
     return caller
 
@@ -167,7 +167,7 @@ async def test_a_connection_that_says_nothing_is_closed_without_a_word(stack: As
     assert not silent.hung_up
     server.pass_time(0.2)
     assert await silent.rest() == b""
-    await until(lambda: not len(server.connections))
+    await until(lambda: not server.connections.open)
 
 
 @pytest.mark.parametrize("half", [
@@ -196,7 +196,7 @@ async def test_a_body_that_stops_is_refused_and_its_connection_closed(stack: Asy
     server.pass_time(0.2)
     status, said = problem(await caller.rest())
     assert (status, said["detail"]) == (408, "The request's body took too long to arrive.")
-    await until(lambda: not len(server.connections))
+    await until(lambda: not server.connections.open)
 
 
 async def test_a_connection_that_idles_is_closed_and_one_that_is_answered_is_not(stack: AsyncExitStack) -> None:
@@ -246,9 +246,9 @@ async def test_a_caller_who_does_not_read_is_hung_up_on(stack: AsyncExitStack, p
     server.pass_time(0)
     server.pass_time(59.9)
     await settled()
-    assert len(server.connections) == 1
+    assert server.connections.open == 1
     server.pass_time(0.2)
-    await until(lambda: not len(server.connections))
+    await until(lambda: not server.connections.open)
 
 
 async def test_a_caller_who_reads_slowly_gets_it_all(stack: AsyncExitStack) -> None:
@@ -272,7 +272,7 @@ async def test_a_caller_who_reads_next_to_nothing_is_hung_up_on(stack: AsyncExit
     for _ in range(7):
         await caller.reader.read(10)
         server.pass_time(9)
-    await until(lambda: not len(server.connections))
+    await until(lambda: not server.connections.open)
 
 
 async def test_what_is_closed_and_not_taken_is_cut(stack: AsyncExitStack) -> None:
@@ -283,7 +283,7 @@ async def test_what_is_closed_and_not_taken_is_cut(stack: AsyncExitStack) -> Non
     await settled()
     server.pass_time(1)
     server.pass_time(60)
-    await until(lambda: not len(server.connections))
+    await until(lambda: not server.connections.open)
 
 
 async def test_a_head_is_at_most_so_large_in_all(stack: AsyncExitStack) -> None:
@@ -349,7 +349,7 @@ async def test_a_frame_that_is_not_masked_breaks_the_socket_off(
     if not early:
         caller.say(frames)
     assert (await caller.rest()).endswith(b"\x88\x02\x03\xea")
-    await until(lambda: not len(server.connections))
+    await until(lambda: not server.connections.open)
 
 
 async def test_a_socket_has_no_deadline_but_for_what_is_written_to_it(stack: AsyncExitStack) -> None:
@@ -370,3 +370,88 @@ async def test_the_log_says_once_a_look_what_callers_failed_to_do(
     caplog.clear()
     server.pass_time(21)
     assert caplog.messages == ["3 connections are closed: their callers did not send their headers in time."]
+
+
+async def test_empty_lines_before_a_request_give_nobody_more_time(stack: AsyncExitStack) -> None:
+    server, _ = await house(stack)
+    silent, slow = await call(server, stack, b"\r\n\r\n"), await call(server, stack, b"\r\n\r\nGET / HTTP/1.1\r\nX-A: ")
+    server.pass_time(10.1)
+    assert await silent.rest() == b""
+    server.pass_time(10)
+    assert problem(await slow.rest())[0] == 408
+    told = await call(server, stack, b"\r\n\r\n" + GET)
+    assert (await told.answer())[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_head_in_one_piece_is_as_large_as_one_in_many(stack: AsyncExitStack) -> None:
+    server, _ = await house(stack)
+    caller = await call(server, stack, b"\r\n" + GET[:-2] + (b"X-Filler: " + b"x" * 8000 + b"\r\n") * 9 + b"\r\n")
+    assert problem(await caller.rest())[0] == 431
+
+
+async def test_requests_that_wait_behind_one_another_are_all_answered(stack: AsyncExitStack) -> None:
+    server, _ = await house(stack)
+    body = json.dumps({"prompt": "Hi", "system": "x" * 200_000}).encode()
+    post = b"POST /reading HTTP/1.1\r\nHost: localhost\r\n%bContent-Length: %d\r\n\r\n" % (JSON, len(body)) + body
+    caller = await call(server, stack)
+    for _ in range(20):
+        caller.say(GET + GET + post)
+        assert [(await caller.answer())[0][:15] for _ in range(3)] == [b"HTTP/1.1 200 OK"] * 3
+
+
+async def test_large_heads_behind_a_request_that_is_handled_are_not_kept(stack: AsyncExitStack) -> None:
+    server, app = await house(stack)
+    large = GET[:-2] + (b"X-Filler: " + b"x" * 8000 + b"\r\n") * 5 + b"\r\n"
+    caller = await call(server, stack, GET.replace(b"/health", b"/slow"))
+    for _ in range(5):
+        caller.say(large)
+        await settled()
+    assert await caller.rest() == b""
+    await until(lambda: not server.connections.open)
+
+
+async def test_a_head_that_follows_an_unread_body_is_held_to_its_bounds(stack: AsyncExitStack) -> None:
+    server, _ = await house(stack)
+    caller = await call(server, stack, b"POST /nonesuch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n")
+    await caller.answer()
+    caller.say(b"x")
+    await settled()
+    caller.say(GET[:-2])
+    await settled()
+    server.pass_time(20.1)
+    assert problem(await caller.rest())[0] == 408
+
+
+async def test_a_body_of_tiny_chunks_is_read_so_far_and_no_further(stack: AsyncExitStack) -> None:
+    server, _ = await house(stack)
+    caller = await call(server, stack, b"POST /reading HTTP/1.1\r\nHost: localhost\r\n" + JSON
+                        + b"Transfer-Encoding: chunked\r\n\r\n")
+    for _ in range(LARGEST_BODY // 60_000 + 1):
+        assert server.connections.open == 1
+        caller.say(b"1\r\nx\r\n" * 10_000)
+        await settled()
+    await until(lambda: not server.connections.open)
+
+
+async def test_one_stranger_cannot_hold_the_loop_with_tiny_frames(stack: AsyncExitStack) -> None:
+    server, _ = await house(stack)
+    caller = await call(server, stack, HANDSHAKE)
+    async with asyncio.timeout(10):
+        await caller.reader.readuntil(b"\r\n\r\n")
+    caller.say(b"\x89\x80\0\0\0\0" * 40)
+    assert b"Too many frames at once" in await caller.rest()
+
+
+async def test_a_frame_that_is_begun_must_end_in_time(stack: AsyncExitStack) -> None:
+    server, _ = await house(stack)
+    caller = await call(server, stack, HANDSHAKE)
+    async with asyncio.timeout(10):
+        await caller.reader.readuntil(b"\r\n\r\n")
+    server.pass_time(10_000)
+    caller.say(frame(FRAME, masked=True)[:-1])
+    await settled()
+    server.pass_time(59)
+    await settled()
+    assert not caller.hung_up
+    server.pass_time(2)
+    assert b"The frame took too long to arrive" in await caller.rest()

@@ -18,7 +18,7 @@ from aioapp.limits import Limiter
 from aioapp.limits.board import PrivateBoard
 from aioapp.settings import Settings
 from aioapp.store.database import Database
-from aioapp.web.frames import INTRODUCTION
+from aioapp.web.bounds import INTRODUCTION
 from tests.conftest import Serve, start, with_services
 from tests.keyed import database, make_key, revoke, shown
 from tests.processes import until
@@ -420,7 +420,8 @@ async def test_a_key_in_a_first_frame_over_a_mebibyte_closes_the_socket(
     make_key()
     async with http.ws_connect(await serve() + PATH) as socket:
         await socket.send_json({"type": "auth", "key": "x" * 2**20})
-        assert await ended(socket) == 1009
+        assert (await told(socket))["error"] == NEEDED
+        assert await ended(socket) == 1008
 
 
 async def test_while_the_database_is_gone_a_frame_is_refused_and_no_first_one_lets_anybody_in(

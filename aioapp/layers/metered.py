@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import perf_counter
 
-from aioapp.errors import UpstreamTimeout
+from aioapp.errors import UpstreamSilent
 from aioapp.generation import Batch, Call, Generate
 
-BY_US = (asyncio.CancelledError, GeneratorExit, UpstreamTimeout)
+BY_US = (asyncio.CancelledError, GeneratorExit, UpstreamSilent)
 """How an answer ends that Claude would have gone on with."""
 
 

@@ -3,7 +3,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aioapp.errors import UpstreamTimeout
+from aioapp.errors import UpstreamSilent
 from aioapp.generation import Batch, Call, Generate
 
 
@@ -34,16 +34,16 @@ class Alarm:
         self._timer = asyncio.get_running_loop().call_at(when, self._ring)
 
     async def next_of(self, batches: AsyncGenerator[Batch, None]) -> Batch | None:
-        """The next batch, or None at the end. Raises `UpstreamTimeout` where neither comes in time."""
+        """The next batch, or None at the end. Raises `UpstreamSilent` where neither comes in time."""
         if self._rung:
-            raise UpstreamTimeout()
+            raise UpstreamSilent()
         task = self._waiting = asyncio.current_task()
         try:
             return await anext(batches, None)
         except asyncio.CancelledError:
             # Rung by us and stopped by nobody else.
             if self._rung and task is not None and task.uncancel() == 0:
-                raise UpstreamTimeout() from None
+                raise UpstreamSilent() from None
             raise
         finally:
             self._waiting = None

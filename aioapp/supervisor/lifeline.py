@@ -55,7 +55,8 @@ def follow(theirs: int, *, every: float = BEAT) -> None:
 
     def end() -> None:
         loop.remove_reader(theirs)
-        signal.raise_signal(signal.SIGTERM)
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # else we end already, and this would cut that off
+            signal.raise_signal(signal.SIGTERM)
 
     loop.add_reader(theirs, end)
     beat()

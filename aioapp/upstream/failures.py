@@ -39,7 +39,11 @@ def of_status(status: int, *, headers: Mapping[str, str], body: bytes) -> errors
 
 def of_event(event: Event) -> errors.AppError:
     """The error for an `error` event in the middle of a stream."""
-    match payload(event):
+    try:
+        said = payload(event)
+    except errors.UpstreamFailed as error:
+        return error
+    match said:
         case {"error": {"type": str(kind), "message": str(message)}}:
             return KINDS.get(kind, errors.UpstreamFailed)(message)
     return errors.UpstreamFailed("Claude ended the stream with an error that it did not explain.")
@@ -70,7 +74,7 @@ def of_exception(error: Exception) -> errors.AppError:
     """The error for a connection that failed. The exception's own text stays out: it names addresses of ours."""
     match error:
         case aiohttp.SocketTimeoutError():
-            return errors.UpstreamTimeout()
+            return errors.UpstreamSilent()
         case aiohttp.ClientConnectorError():
             return errors.UpstreamFailed("Claude could not be reached.")
     return errors.UpstreamFailed("The connection to Claude broke.")
@@ -106,7 +110,8 @@ def bounded(seconds: float) -> int:
 def moment(text: str) -> datetime | None:
     """The time of an HTTP date, if it is one."""
     try:
-        return parsedate_to_datetime(text).astimezone(UTC)
+        found = parsedate_to_datetime(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)  # RFC 9110's oldest form has none
     except (ValueError, OverflowError):
         return None
 

@@ -9,6 +9,8 @@ from aioapp.errors import UpstreamFailed
 from aioapp.events import Event
 
 BOM = b"\xef\xbb\xbf"
+MOST_LINES = 1000
+"""Of one event. Claude's have two; what comes after so many is not taken apart."""
 USUAL = re.compile(rb"event: ([a-z_]+)\ndata: ([^\n]*)\n\n")
 USUAL_FRAME = len(b"event: \ndata: \n\n")
 
@@ -84,7 +86,7 @@ def events_in(data: bytes) -> list[Event]:
 def parse(block: bytes) -> Event | None:
     """The event of one block of lines, or None where it holds no data (a comment, say)."""
     name, data = b"message", []
-    for line in block.split(b"\n"):
+    for line in block.split(b"\n", MOST_LINES):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         match field:

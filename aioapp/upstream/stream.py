@@ -56,9 +56,11 @@ async def streamed(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, No
                 yield batch
             if failure is not None:
                 raise failure
+            if order.ended:
+                break
             frames.check()
         if order.ended:
-            await drained(response)
+            await read_rest(response)
             return
         left -= len(data)
         if left < 0:
@@ -77,6 +79,9 @@ def sliced(data: bytes) -> Iterator[bytes]:
 def sound(batch: list[Event], order: Order) -> tuple[list[Event], AppError | None]:
     """The events that are an answer's and come in order, and what is wrong with the first that is not or does not."""
     names = [event.name for event in batch]
+    if "message_stop" in names:
+        names = names[:names.index("message_stop") + 1]  # the answer ends there, whatever follows in the same read
+        batch = batch[:len(names)]
     errors = names.index("error") if "error" in names else len(names)
     fitting = order.fitting(names[:errors])
     if fitting < errors:
@@ -86,7 +91,7 @@ def sound(batch: list[Event], order: Order) -> tuple[list[Event], AppError | Non
     return batch, None
 
 
-async def drained(response: aiohttp.ClientResponse) -> None:
+async def read_rest(response: aiohttp.ClientResponse) -> None:
     """Read to the end of the body, if that comes soon. Else the connection is closed, as it is with all that is left
     unread."""
     with suppress(TimeoutError, aiohttp.ClientError):

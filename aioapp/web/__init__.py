@@ -2,6 +2,7 @@
 from aiohttp import web
 
 from aioapp.clients import Client
+from aioapp.errors import AppError
 from aioapp.gate import Gate
 from aioapp.generation import Call
 from aioapp.services import Services
@@ -14,3 +15,5 @@ ADMITTED = web.RequestKey("admitted", int)
 CALL = web.RequestKey("call", Call)
 BEGAN = web.RequestKey("began", float)
 PREPARED = web.RequestKey("prepared", bool)
+REFUSED = web.RequestKey("refused", AppError)
+"""What its connection found wrong with it."""

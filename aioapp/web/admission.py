@@ -128,8 +128,8 @@ def is_foreign(request: web.Request) -> bool:
     To a cookie, another port of the same host is no other site, and to some browsers neither is another scheme.
     Raises `BadRequest` where the Host header names no host.
     """
-    origin = request.headers.get(hdrs.ORIGIN)
-    return origin is not None and origin != str(reached_at(request).origin())
+    origins = set(request.headers.getall(hdrs.ORIGIN, ()))
+    return bool(origins) and origins != {str(reached_at(request).origin())}
 
 
 def is_preflight(request: web.Request) -> bool:

@@ -1,16 +1,21 @@
 """How much of this process one caller's connection may take, and for how long."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LARGEST_LINE = 8190
 """Bytes of one header, or of a request's first line."""
 LARGEST_HEAD = 2**16
 """Bytes of a request's first line and headers together."""
 LEAST_TAKEN = 2**14
-"""Bytes that a caller must take of what waits for it within the deadline for that."""
+"""Bytes of what waits for a caller that it must take within the deadline for that."""
+LARGEST_BODY = 2**22
+"""Bytes of a body on the wire, where it may come in chunks; a mebibyte of it is taken."""
 MOST_UNSENT = 2**14
 """Bytes that wait for a caller before more is made for it, and as many in the kernel."""
 LAST_WORDS = 2.0
 """Seconds that a refused caller gets to read why."""
+LARGEST_INTRODUCTION = 4096
+"""Bytes of the first message on a WebSocket whose caller has not shown a key yet."""
+INTRODUCTION = 'Send {"type": "auth", "key": …} first.'
 TOLD = 128
 """Refused connections that are told why at the same time. What comes beyond them is cut without a word."""
 SHARE = 4
@@ -22,19 +27,19 @@ class Deadlines:
     """Seconds: to the first byte of a new connection, from there to a request's whole head, from there to its whole
     body, between two requests, and for a caller to take what is written to it."""
 
-    first_byte: float = 10.0
-    head: float = 20.0
-    body: float = 60.0
-    idle: float = 75.0
-    stall: float = 60.0
+    first_byte: float
+    head: float
+    body: float
+    idle: float
+    stall: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """How many connections there may be, and how long each may wait."""
 
-    connections: int = 10_000
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    connections: int
+    deadlines: Deadlines
 
     @property
     def share(self) -> int:

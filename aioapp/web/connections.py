@@ -42,10 +42,12 @@ class Connections:
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> Connection:
-        return Connection(self._server, registry=self, deadlines=self._bounds.deadlines, clock=self._clock,
-                          **self._options)
+        return Connection(self._server, enter=self.enter, leave=self.leave, deadlines=self._bounds.deadlines,
+                          clock=self._clock, **self._options)
 
-    def __len__(self) -> int:
+    @property
+    def open(self) -> int:
+        """How many there are, but for those that are refused."""
         return len(self._open)
 
     @property
@@ -64,7 +66,7 @@ class Connections:
             return None
         self._refused += 1
         if len(self._told) >= TOLD:
-            connection.abort()
+            cast(asyncio.Transport, transport).abort()
         self._told.add(connection)
         return error
 
@@ -88,7 +90,13 @@ class Connections:
         """Hold all connections to their deadlines; one line in the log says what callers failed to do."""
         now, failed = self._clock(), Counter[str]()
         for connection in [*self._open, *self._told]:
-            if failing := connection.check(now):
+            try:
+                failing = connection.check(now)
+            except Exception as error:  # whatever it is: one connection must not cost the others their look
+                log.error("A connection cannot be looked after, and is closed.", exc_info=error)
+                connection.force_close()
+                continue
+            if failing:
                 failed[failing] += 1
         for failing, count in failed.items():
             log.info("%d connections are closed: their callers did not %s in time.", count, failing)

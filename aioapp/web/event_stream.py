@@ -12,6 +12,8 @@ HEADERS = {
     "X-Accel-Buffering": "no",
 }
 COMMENT = b": still here\n\n"
+PIECE = 2**16
+"""Bytes that are written at a time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,13 +29,19 @@ class EventStream:
     def begun(self) -> bool:
         return self.response.prepared
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written."""
+        return self._writing.locked()
+
     async def send(self, data: bytes) -> None:
         """Write `data` and wait until the caller takes it. One who does not is hung up on (see `Connection`)."""
         async with self._writing:
-            self.last = asyncio.get_running_loop().time()
             await self._begin()
-            await self.response.write(data)
-            await self.request.writer.drain()  # aiohttp itself would wait only once twice as much is not taken
+            for start in range(0, len(data), PIECE):
+                await self.response.write(data[start:start + PIECE])
+                await self.request.writer.drain()  # aiohttp itself would wait only once twice as much is not taken
+            self.last = asyncio.get_running_loop().time()
 
     async def end(self, data: bytes = b"") -> None:
         """Write `data`, if any, as the last of the body."""
@@ -71,7 +79,7 @@ async def kept_alive(events: EventStream, *, heartbeat: float) -> AsyncIterator[
 async def beat(events: EventStream, heartbeat: float) -> None:
     now = asyncio.get_running_loop().time
     while True:
-        silence = now() - events.last
+        silence = 0.0 if events.busy else now() - events.last
         if silence >= heartbeat:
             await events.send(COMMENT)
         else:

@@ -2,6 +2,7 @@
 
 aiohttp's `FileResponse` has the kernel send a file, which nobody can see a caller not take.
 """
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ PIECE = 2**15
 async def send_file(request: web.Request, path: Path, *, headers: Mapping[str, str]) -> web.StreamResponse:
     """The file, or 304 for a caller who has it (RFC 9110 §13.1.2). Raises `OSError` where it cannot be read."""
     with path.open("rb") as file:
-        found = path.stat()
+        found = os.fstat(file.fileno())
         response = web.StreamResponse(headers={**headers, "X-Content-Type-Options": "nosniff"})
         response.etag = tag = f"{found.st_mtime_ns:x}-{found.st_size:x}"
         response.last_modified = found.st_mtime

@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import WSMsgType
 
 from aioapp import errors
+from aioapp.web.bounds import INTRODUCTION, LARGEST_INTRODUCTION
 from aioapp.web.loading import decoded, row
 from aioapp.web.operation import Operation
 
@@ -26,9 +27,6 @@ Understand = Callable[[Mapping[str, Any]], Asked]
 
 LONGEST_ID = 128
 """Characters."""
-LARGEST_INTRODUCTION = 4096
-"""Bytes of a frame that shows a key."""
-INTRODUCTION = 'Send {"type": "auth", "key": …} first.'
 
 
 def read(kind: WSMsgType, data: bytes) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import time
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from aioapp.errors import AppError, BadRequest, VersionNotSupported
-from aioapp.web import BEGAN, PREPARED, REQUEST_ID, SERVICES, wire
-from aioapp.web.connection import Connection
+from aioapp.web import BEGAN, PREPARED, REFUSED, REQUEST_ID, SERVICES, wire
 from aioapp.web.endpoint import Handler, json_response
 from aioapp.web.failures import as_app_error, has_left, headers_of, titled
 from aioapp.web.notes import note_request
@@ -22,8 +21,6 @@ log = logging.getLogger("aioapp.requests")
 async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, before anything else happens to it."""
     identify(request)
-    if isinstance(request.protocol, Connection):  # aiohttp's own test server makes plain ones
-        request.protocol.begin(request)
     return await handler(request)
 
 
@@ -54,6 +51,8 @@ async def conforming(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 def nonconformity(request: web.Request) -> AppError | None:
+    if REFUSED in request:
+        return request[REFUSED]
     if request.version not in (HttpVersion11, HttpVersion10):
         return VersionNotSupported("Use HTTP/1.1.")
     if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in request.headers:

@@ -17,6 +17,8 @@ from marshmallow import EXCLUDE
 
 from aioapp import errors
 from aioapp.web import CLIENT, SERVICES
+from aioapp.web.bounds import LARGEST_INTRODUCTION
+from aioapp.web.connection import Connection
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import hang_up
 from aioapp.web.fields import choice, flag, text
@@ -68,6 +70,8 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
         socket = web.WebSocketResponse(
             heartbeat=request.app[SERVICES].ping, max_msg_size=LARGEST_FRAME + 1, timeout=CLOSE_TIMEOUT, compress=False,
             decode_text=False)
+        if CLIENT not in request and isinstance(request.protocol, Connection):
+            request.protocol.limit_first(LARGEST_INTRODUCTION)  # a stranger's
         await socket.prepare(request)
         await hold(request, socket, understand=understand)
         return socket
