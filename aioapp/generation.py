@@ -5,6 +5,7 @@ REST is a stream that was folded, SSE and WebSocket are one that was framed; not
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
+from time import perf_counter
 from typing import Literal
 
 from aioapp.clients import NOBODY, Client
@@ -61,43 +62,63 @@ class Meter:
     one who takes it. It looks only into the events that carry usage.
     """
 
-    __slots__ = ("_begun", "_fold", "_guess", "_uncounted", "asked", "record", "waited")
+    __slots__ = ("_begun", "_fold", "_guess", "_since", "_uncounted", "asked", "record", "waited")
 
     def __init__(self) -> None:
         self._begun = False
         self._fold = Fold()
-        self._guess = (0, 0)
+        self._guess = Usage()
+        self._since: float | None = None
         self._uncounted = 0
         self.asked = False
         self.waited = 0.0
         self.record: Record | None = None
 
-    def see(self, batch: "Batch") -> "tuple[Batch, UpstreamFailed | None]":
-        """Gives the batch as far as it makes sense, and what is wrong with the event behind that."""
-        for index, event in enumerate(batch):
+    def ask(self) -> None:
+        """A try begins: from now on Claude may take something for it."""
+        self.asked, self._since = True, perf_counter()
+
+    def spare(self) -> None:
+        """The try came to nothing, and Claude takes nothing for it: it was not reached, or has refused."""
+        self._since = None
+
+    def lose(self, call: "Call") -> None:
+        """The try came to nothing, and Claude may have worked for it all the same.
+
+        It may have read the prompt, and have written, ever since it was asked, what was to come in one piece.
+        """
+        if self._since is not None and not self._begun:
+            seconds, most = perf_counter() - self._since, call.prompt.max_tokens
+            written = 0 if call.live else min(most, ceil(seconds * TOKENS_A_SECOND))
+            self._guess = Usage(self._guess.input_tokens - (-call.prompt.size // BYTES_A_TOKEN),
+                                self._guess.output_tokens + written)
+        self._since = None
+
+    def see(self, batch: "Batch") -> tuple["Batch", UpstreamFailed | None]:
+        """Take events in; gives those that make sense, and what is wrong with the one after them."""
+        for count, event in enumerate(batch):
             if event.name in ("message_start", "message_delta", "message"):
                 try:
                     self._fold.add(event)
                 except UpstreamFailed as error:
-                    return batch[:index], error
+                    return batch[:count], error
                 self._begun, self._uncounted = True, 0
             elif event.name == "content_block_delta":
                 self._uncounted += max(1, len(event.raw) - AROUND_TEXT)
         return batch, None
 
-    def cut(self, call: "Call", *, by_us: bool, seconds: float) -> None:
+    def cut(self, call: "Call", *, by_us: bool) -> None:
         """The answer ended before its end. What Claude had not counted by then is guessed, from the text that came.
 
-        Where nothing came, Claude has read the prompt all the same if it was `by_us` that it was stopped, and has
-        written for `seconds` what was to come in one piece. If it was Claude who failed, it takes nothing for that.
+        Where nothing came it is lost, if it was `by_us` that it was stopped. If it was Claude who failed, it takes
+        nothing for that.
         """
-        prompt = call.prompt
         if self._begun:
-            left = max(0, prompt.max_tokens - self._counted().output_tokens)
-            self._guess = (0, min(left, -(-self._uncounted // BYTES_A_TOKEN)))
+            left = max(0, call.prompt.max_tokens - self._counted().output_tokens)
+            written = min(left, -(-self._uncounted // BYTES_A_TOKEN))
+            self._guess = replace(self._guess, output_tokens=self._guess.output_tokens + written)
         elif by_us:
-            written = 0 if call.live else min(prompt.max_tokens, ceil(seconds * TOKENS_A_SECOND))
-            self._guess = (-(-prompt.size // BYTES_A_TOKEN), written)
+            self.lose(call)
 
     @property
     def model(self) -> str | None:
@@ -113,11 +134,11 @@ class Meter:
     @property
     def usage(self) -> Usage:
         """Tokens as Claude counted them, and those that are guessed where it could not."""
-        counted, (read, written) = self._counted(), self._guess
-        if not (read or written):
+        counted, guess = self._counted(), self._guess
+        if not guess.total:
             return counted
-        return replace(
-            counted, input_tokens=counted.input_tokens + read, output_tokens=counted.output_tokens + written)
+        return replace(counted, input_tokens=counted.input_tokens + guess.input_tokens,
+                       output_tokens=counted.output_tokens + guess.output_tokens)
 
     def _counted(self) -> Usage:
         return Usage.of(self._fold.so_far().get("usage"))

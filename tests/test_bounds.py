@@ -2,6 +2,7 @@
 import re
 from dataclasses import fields
 
+from aioapp.app import LARGEST_BODY
 from aioapp.endpoints.admin.page import LARGEST_FORM
 from aioapp.endpoints.chat import MOST_TURNS
 from aioapp.keys import sessions
@@ -9,7 +10,7 @@ from aioapp.keys.key import MOST_PATTERNS
 from aioapp.keys.keyring import OLDEST
 from aioapp.settings import Settings
 from aioapp.upstream.stream import LARGEST_ANSWER
-from aioapp.web import bounds, fields as web_fields, loading, schemas, talk, wire
+from aioapp.web import bounds, fields as web_fields, loading, masking, schemas, talk, wire
 from tests.processes import ROOT
 
 TEXT = (ROOT / "README.md").read_text().partition("\n## Bounds\n")[2].partition("\n## ")[0]
@@ -22,7 +23,7 @@ def numbers(row: str) -> list[float]:
     return [float(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", ROWS[row])]
 
 
-def test_every_number_of_the_table_is_the_codes_own() -> None:
+def test_numbers_of_the_table_are_the_codes_own() -> None:
     default = {field.name: field.default for field in fields(Settings)}
     assert numbers("connections to a process") == [default["max_connections"]]
     assert bounds.SHARE == 4 and bounds.TOLD == 128
@@ -42,6 +43,8 @@ def test_every_number_of_the_table_is_the_codes_own() -> None:
         MOST_TURNS, schemas.MOST_STOPS, schemas.LONGEST_STOP, MOST_PATTERNS]
     assert numbers("`prompt` and `message`; `system` and a turn's `content`") == [10_000, schemas.MOST_TEXT]
     assert numbers("frame of a WebSocket on which no key was shown")[0] == bounds.LARGEST_INTRODUCTION
+    assert numbers("frames that come together on a WebSocket") == [masking.MOST_FRAMES, masking.MOST_CONTROLS]
+    assert numbers("a body or a WebSocket's frame") == [LARGEST_BODY / 2**20, bounds.LARGEST_BODY / 2**20]
     assert numbers("generations on one socket at once") == [talk.MOST_AT_ONCE]
     assert numbers("form to sign in")[0] == LARGEST_FORM
     assert numbers("sessions of one admin key") == [sessions.MOST, sessions.LIFETIME.total_seconds() / 3600]

@@ -14,19 +14,20 @@ BY_US = (asyncio.CancelledError, GeneratorExit, UpstreamSilent)
 def metered(inner: Generate) -> Generate:
     async def generate(call: Call) -> AsyncGenerator[Batch, None]:
         meter, began = call.meter, perf_counter()
-        meter.asked = True
+        meter.ask()
         try:
             async with aclosing(inner(call)) as batches:
                 async for batch in batches:
                     meter.waited += perf_counter() - began
-                    batch, failure = meter.see(batch)
-                    yield batch
-                    if failure is not None:
+                    sound, failure = meter.see(batch)
+                    if sound or not failure:
+                        yield sound
+                    if failure:
                         raise failure
                     began = perf_counter()
             meter.waited += perf_counter() - began
         except BaseException as error:
-            meter.cut(call, by_us=isinstance(error, BY_US), seconds=perf_counter() - began)
+            meter.cut(call, by_us=isinstance(error, BY_US))
             raise
 
     return generate

@@ -9,11 +9,10 @@ import aiohttp
 
 from aioapp.auth import Credentials
 from aioapp.errors import AppError, UpstreamFailed
-from aioapp.events import Event
 from aioapp.generation import Batch, Call
 from aioapp.upstream import failures, requests
 from aioapp.upstream.retries import Retries, is_transient
-from aioapp.upstream.stream import check_encoding, read_at_most, read_whole, streamed
+from aioapp.upstream.stream import in_one_piece, is_plain, read_at_most, streamed
 
 LARGEST_ERROR = 2**16
 """Bytes of an error that are looked at."""
@@ -44,19 +43,17 @@ class Claude:
 
     async def generate(self, call: Call) -> AsyncGenerator[Batch, None]:
         """The innermost `Generate`. Closing it closes the connection, which stops Claude."""
+        call.meter.spare()  # so far nothing is asked
         response = await self._connect(call)
         try:
-            check_encoding(response)
-            match response.content_type:
-                case "text/event-stream":
-                    async with aclosing(streamed(response)) as batches:
-                        async for batch in batches:
-                            yield batch
-                case "application/json":
-                    yield [Event("message", await read_whole(response))]
-                case _:
-                    raise UpstreamFailed("Claude's answer is neither JSON nor an event stream.")
+            async with aclosing(answered(response, call)) as batches:
+                async for batch in batches:
+                    yield batch
+        except UpstreamFailed:
+            call.meter.lose(call)
+            raise
         except (aiohttp.ClientError, OSError) as error:
+            call.meter.lose(call)
             raise failures.of_exception(error) from error
         finally:
             response.release()
@@ -80,16 +77,16 @@ class Claude:
 
     async def _try(self, call: Call, body: bytes) -> aiohttp.ClientResponse | Refusal:
         credentials = await self.credentials.headers()
+        call.meter.ask()
         try:
             response = await self._post(body, requests.headers(call.prompt, credentials), live=call.live)
-            if response.status == 200:
-                self.credentials.accepted()
-                return response
-            refusal = await refused(response)
         except (aiohttp.ClientError, OSError) as error:
-            # Who was asked and says nothing may be at work, and charge for it: silence is no reason to ask again.
-            silent = isinstance(error, aiohttp.SocketTimeoutError)
-            return Refusal(failures.of_exception(error), transient=not silent, why=type(error).__name__)
+            return unanswered(error, call)
+        if response.status == 200:
+            self.credentials.accepted()
+            return response
+        call.meter.spare()
+        refusal = await refused(response)
         if response.status in (401, 403) and self.credentials.refused(credentials):
             return replace(refusal, transient=True)
         return refusal
@@ -99,6 +96,36 @@ class Claude:
         idle = self.idle_timeout if live else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.connect_timeout, sock_read=idle)
         return await self.session.post(self.url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
+
+
+def answered(response: aiohttp.ClientResponse, call: Call) -> AsyncGenerator[Batch, None]:
+    """What an answer with status 200 says."""
+    match response.content_type:
+        case "text/event-stream" | "application/json" if not is_plain(response):
+            raise UpstreamFailed("Claude's answer is compressed, which was not asked for.")
+        case "text/event-stream":
+            return streamed(response)
+        case "application/json":
+            return in_one_piece(response)
+    call.meter.spare()  # this was not Claude
+    raise UpstreamFailed("Claude's answer is neither JSON nor an event stream.")
+
+
+def unanswered(error: Exception, call: Call) -> Refusal:
+    """What it means that a try brought no answer at all.
+
+    One that was never sent costs nothing. Of one that broke, nobody knows what Claude has done for it: it is tried
+    again, and accounted as lost. Silence is no reason to ask again, for Claude may still be at it; the call ends by our
+    own doing, so `metered` accounts for it.
+    """
+    match error:
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
+            call.meter.spare()
+        case aiohttp.SocketTimeoutError():
+            return Refusal(failures.of_exception(error), transient=False, why="silence")
+        case _:
+            call.meter.lose(call)
+    return Refusal(failures.of_exception(error), transient=True, why=type(error).__name__)
 
 
 async def refused(response: aiohttp.ClientResponse) -> Refusal:

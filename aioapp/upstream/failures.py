@@ -75,7 +75,7 @@ def of_exception(error: Exception) -> errors.AppError:
     match error:
         case aiohttp.SocketTimeoutError():
             return errors.UpstreamSilent()
-        case aiohttp.ClientConnectorError():
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return errors.UpstreamFailed("Claude could not be reached.")
     return errors.UpstreamFailed("The connection to Claude broke.")
 

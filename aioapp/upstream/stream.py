@@ -23,33 +23,51 @@ LARGEST_END = 2**16
 TOO_LARGE = f"Claude's answer is larger than {LARGEST_ANSWER // 2**20} MiB."
 
 
-def check_encoding(response: aiohttp.ClientResponse) -> None:
-    """Raises `UpstreamFailed` for an answer that is packed, which was not asked for: it could unpack to anything."""
-    if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise UpstreamFailed("Claude's answer is compressed, which was not asked for.")
+def is_plain(response: aiohttp.ClientResponse) -> bool:
+    """Whether the body came as it was written. We ask for no other (RFC 9110 §12.5.3) and unpack none: some explode."""
+    return response.headers.get("Content-Encoding", "identity").strip().lower() in ("identity", "")
 
 
 async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The first `limit` bytes of the body, or all of it."""
-    pieces, left = [], limit
-    while left > 0 and (piece := await response.content.read(left)):
-        pieces.append(piece)
-        left -= len(piece)
+    """The first `limit` bytes of an error's body, as far as they came: its status says enough."""
+    pieces = []
+    with suppress(aiohttp.ClientError, OSError):
+        while limit > 0 and (piece := await response.content.read(limit)):
+            pieces.append(piece)
+            limit -= len(piece)
     return b"".join(pieces)
 
 
-async def read_whole(response: aiohttp.ClientResponse) -> bytes:
-    body = await read_at_most(response, LARGEST_ANSWER + 1)
-    if len(body) > LARGEST_ANSWER:
-        raise UpstreamFailed(TOO_LARGE)
-    return body
+async def in_one_piece(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
+    """The answer as one event. Raises `UpstreamFailed` where it is too large."""
+    pieces, left = [], LARGEST_ANSWER
+    while piece := await response.content.readany():
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise UpstreamFailed(TOO_LARGE)
+    yield [Event("message", b"".join(pieces))]
+
+
+async def read(content: aiohttp.StreamReader) -> bytes:
+    """Some of the body, nothing at its end. Where the connection broke, what came before that comes first."""
+    try:
+        return await content.readany()
+    except (aiohttp.ClientError, OSError) as error:
+        # aiohttp raises a failure before it gives what it still holds, unless it has forgotten it for a moment.
+        content.set_exception(None)  # type: ignore[arg-type]
+        held = content.read_nowait()
+        content.set_exception(error)
+        if held:
+            return held
+        raise
 
 
 async def streamed(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
     """The events of a stream in the order that `aioapp.events` draws, or the error that says what was wrong, but not
     before what came ahead of it."""
     frames, order, left = Frames(), Order(), LARGEST_ANSWER
-    while data := await response.content.readany():
+    while data := await read(response.content):
         for piece in sliced(data):
             batch, failure = sound(frames.feed(piece), order)
             if batch:
@@ -94,6 +112,6 @@ def sound(batch: list[Event], order: Order) -> tuple[list[Event], AppError | Non
 async def read_rest(response: aiohttp.ClientResponse) -> None:
     """Read to the end of the body, if that comes soon. Else the connection is closed, as it is with all that is left
     unread."""
-    with suppress(TimeoutError, aiohttp.ClientError):
+    with suppress(TimeoutError):
         async with asyncio.timeout(LINGER):
             await read_at_most(response, LARGEST_END)
