@@ -55,8 +55,7 @@ def follow(theirs: int, *, every: float = BEAT) -> None:
 
     def end() -> None:
         loop.remove_reader(theirs)
-        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # else we end already, and this would cut that off
-            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # where we end already it is the second one, which ends that at once
 
     loop.add_reader(theirs, end)
     beat()
