@@ -3,18 +3,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from aioapp.limits.account import SIZE
+from aioapp.limits.account import ANEW, SIZE
 
 ACCOUNTS = 2048
-WORDS = (ACCOUNTS + 1) * SIZE + 1
-"""A place for each account, one that the others share, and a mark that somebody is changing them."""
+WORDS = (ACCOUNTS + 1) * SIZE - ANEW
+"""A place for each account, one that the others share, and the words behind them."""
 
 
 class Board(Protocol):
     """64-bit numbers, all 0 in the beginning. `with board:` keeps every other process from them.
 
     `column` is the number of this process among those that use them. What cannot be done is an `OSError`; where it is a
-    `TimeoutError`, the board is still good.
+    `TimeoutError`, the board is still good. `Lost` says that it is not: another one must be opened.
     """
 
     words: memoryview
@@ -29,6 +29,9 @@ class Board(Protocol):
 
     def lost(self) -> bool:
         """Whether this is no longer the board that others would open."""
+
+    def discard(self) -> bool:
+        """What lies here makes no sense: have all who use it open a new one. False where that has been done before."""
 
     def close(self) -> None: ...
 
@@ -51,6 +54,10 @@ class PrivateBoard:
 
     def lost(self) -> bool:
         return False
+
+    def discard(self) -> bool:
+        self.words[:] = memoryview(bytes(8 * WORDS)).cast("q")
+        return True
 
     def close(self) -> None:
         self.words.release()

@@ -7,6 +7,8 @@ is counted.
 """
 from math import ceil
 
+from aioapp.limits.damage import Damaged
+
 SPAN = 60
 """Seconds before the one that runs that are counted too."""
 STEPS = 64
@@ -27,6 +29,12 @@ class Window:
     def __init__(self, words: memoryview, at: int) -> None:
         self._words = words
         self._at = at
+
+    def check(self) -> None:
+        """Raises `Damaged` where the words cannot be what was written here."""
+        _, _, head, length, total = self._words[self._at:self._at + RING].tolist()
+        if not (0 <= head < STEPS and 0 <= length <= STEPS and total >= 0):
+            raise Damaged("a window is none")
 
     def total(self, second: int) -> int:
         """What is counted in `second`, after which nothing older is."""
