@@ -19,6 +19,8 @@ class Board(Protocol):
 
     words: memoryview
     column: int
+    anew: bool
+    """Whether it takes the place of one that was lost, and others may not have come here yet."""
 
     def __enter__(self) -> object: ...
 
@@ -42,6 +44,7 @@ class PrivateBoard:
     def __init__(self) -> None:
         self.words = memoryview(bytearray(8 * WORDS)).cast("q")
         self.column = 0
+        self.anew = False
 
     def __enter__(self) -> None:
         pass

@@ -41,6 +41,7 @@ class SharedBoard:
     """
 
     def __init__(self, folder: Path, *, look: float = 1.0) -> None:
+        self.anew = False
         self._files: list[int] = []
         try:
             self._folder = self._keep(open_folder(folder))
@@ -123,7 +124,9 @@ class SharedBoard:
             raise
         finally:
             os.close(file)
-        if os.pread(old, len(HEADER), 0) not in (b"", BLANK):
+        before = os.pread(old, len(HEADER), 0)
+        self.anew = before != b"" or self._has_others()
+        if before not in (b"", BLANK):
             log.error("The counts of the limits were damaged by another program, and begin anew.")
 
     def _column(self) -> int:
@@ -145,6 +148,11 @@ class SharedBoard:
             return locked(file)
         finally:
             os.close(file)
+
+    def _has_others(self) -> bool:
+        """Whether other processes count here: if there was no file, they counted in one that somebody removed."""
+        files = set(os.listdir(self._folder))
+        return any(f"process-{column:03}" in files and not self._has_ended(column) for column in range(PROCESSES))
 
     def _open(self, name: str) -> int:
         file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._folder)

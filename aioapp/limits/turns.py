@@ -129,7 +129,7 @@ class Turns:
 
     def _joined(self, table: Table) -> Table:
         with table as now:
-            if self._homeless:
+            if self._homeless or table.board.anew:
                 table.come(int(now))
             for name, share in self.shares.items():
                 table.put(name, share, int(now))

@@ -124,7 +124,8 @@ class Ledger:
         async with self._alone:
             if unlike is not None and unlike.mark is not self._mark:
                 return
-            day, mark = self._clock().astimezone(UTC).date().isoformat(), self._counts.mark()
+            mark = self._counts.mark()  # before the day: what was written by then is of none after it
+            day = self._clock().astimezone(UTC).date().isoformat()
             try:
                 found = await self._database.read(lambda connection: look(connection, day, known=self._look))
             except Exception as error:
