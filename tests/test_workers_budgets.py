@@ -1,4 +1,4 @@
-"""Workers of one machine spend one budget: not a cent more than it has, whoever asks which of them and whoever is killed."""
+"""Workers of one machine spend one budget, and not a cent more than it has, whoever is asked and whoever is killed."""
 import asyncio
 import sqlite3
 from collections import Counter
@@ -99,6 +99,4 @@ async def test_a_budget_holds_while_workers_are_killed_in_the_middle_of_it() -> 
         await asyncio.gather(*[load(caller) for caller in workers.callers.values()])
     spent = sum(map(cost, answers))
     assert accounted() / NANO <= budget and spent / NANO <= budget
-    assert budget - 2 * MOST < spent / NANO
-
-
+    assert budget - 3 * MOST < spent / NANO  # the answer that was cut off may count

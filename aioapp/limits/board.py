@@ -53,7 +53,7 @@ class PrivateBoard:
         pass
 
     def ended(self, columns: Iterable[int]) -> list[int]:
-        return []
+        return [column for column in columns if column != self.column]
 
     def lost(self) -> bool:
         return False

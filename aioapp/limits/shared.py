@@ -28,8 +28,9 @@ LAYOUT = 2
 """Counts every change of where something lies. Each layout has its own file: processes of two versions may both run."""
 NAME = f"counts-{LAYOUT}"
 HEADER = f"aioapp limits, layout {LAYOUT}, {ACCOUNTS} of {ACCOUNT} words".encode().ljust(64, b"\0")
-BLANK = bytes(len(HEADER))
-SIZE = len(HEADER) + 8 * WORDS
+DISCARDED = b"discarded".ljust(len(HEADER), b"\0")
+SIZE = len(HEADER) + 8 * WORDS + len(HEADER)
+"""What stands at its head stands at its end too: who cuts the file takes that off, though it grow again."""
 
 log = logging.getLogger("aioapp.limits")
 
@@ -47,7 +48,7 @@ class SharedBoard:
             self._folder = self._keep(open_folder(folder))
             self._file = self._keep(self._whole())
             self._map = mmap(self._file, SIZE)
-            self.words = memoryview(self._map)[len(HEADER):].cast("q")
+            self.words = memoryview(self._map)[len(HEADER):-len(HEADER)].cast("q")
             self.column = self._column()
         except BaseException:
             self._let_go()
@@ -58,7 +59,8 @@ class SharedBoard:
     def __enter__(self) -> None:
         lock(self._file)
         found = os.fstat(self._file)
-        if found.st_size < SIZE or not found.st_nlink or self._map[:len(HEADER)] != HEADER:
+        whole = found.st_size >= SIZE and found.st_nlink  # before the map is touched
+        if not whole or not HEADER == self._map[:len(HEADER)] == self._map[-len(HEADER):]:
             unlock(self._file)
             raise Lost()
 
@@ -81,10 +83,10 @@ class SharedBoard:
         return not os.path.samestat(there, os.fstat(self._file))
 
     def discard(self) -> bool:
-        """Blank its header: whoever has it open loses it, and whoever opens it next makes another one."""
+        """Say so in its header: whoever has it open loses it, and whoever opens it next makes another one."""
         try:
             with self:
-                self._map[:len(HEADER)] = BLANK
+                self._map[:len(HEADER)] = DISCARDED
         except Lost:
             return False
         return True
@@ -118,6 +120,7 @@ class SharedBoard:
             os.ftruncate(file, 0)
             allocate(file)
             os.pwrite(file, HEADER, 0)
+            os.pwrite(file, HEADER, SIZE - len(HEADER))
             os.rename(made, NAME, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except BaseException:
             os.unlink(made, dir_fd=self._folder)
@@ -126,7 +129,7 @@ class SharedBoard:
             os.close(file)
         before = os.pread(old, len(HEADER), 0)
         self.anew = before != b"" or self._has_others()
-        if before not in (b"", BLANK):
+        if before not in (b"", DISCARDED):
             log.error("The counts of the limits were damaged by another program, and begin anew.")
 
     def _column(self) -> int:
@@ -176,7 +179,8 @@ def open_folder(folder: Path) -> int:
 
 
 def is_whole(file: int) -> bool:
-    return os.fstat(file).st_size >= SIZE and os.pread(file, len(HEADER), 0) == HEADER
+    ends = os.pread(file, len(HEADER), 0), os.pread(file, len(HEADER), SIZE - len(HEADER))
+    return ends == (HEADER, HEADER)
 
 
 def allocate(file: int) -> None:

@@ -33,7 +33,7 @@ class Window:
     def check(self) -> None:
         """Raises `Damaged` where the words cannot be what was written here."""
         _, _, head, length, total = self._words[self._at:self._at + RING].tolist()
-        if not (0 <= head < STEPS and 0 <= length <= STEPS and total >= 0):
+        if not (0 <= head < STEPS and 0 <= length <= STEPS and (total >= 0 if length else total == 0)):
             raise Damaged("a window is none")
 
     def total(self, second: int) -> int:
@@ -100,5 +100,7 @@ class Window:
         while length and words[at + RING + 2 * head] < second - SPAN:
             total -= words[at + RING + 2 * head + 1]
             head, length = (head + 1) % STEPS, length - 1
-        words[at + HEAD], words[at + LENGTH], words[at + TOTAL] = head, length, total
-        words[at + FIRST] = words[at + RING + 2 * head] if length else 0
+        first, total = (words[at + RING + 2 * head], total) if length else (0, 0)
+        words[at + HEAD], words[at + LENGTH], words[at + TOTAL], words[at + FIRST] = head, length, total, first
+        if first > second:
+            self.clear()
