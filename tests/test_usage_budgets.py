@@ -3,7 +3,7 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from aioapp.clients import Client
 from aioapp.errors import BudgetSpent, StoreUnavailable
 from aioapp.layers.budgeted import reserved
-from aioapp.limits import Board, Limiter, PrivateBoard, Reservation, open_board
-from aioapp.limits.shared import NAME
+from aioapp.limits import Board, Limiter, PrivateBoard, Reservation
+from aioapp.limits.shared import NAME, SharedBoard
 from aioapp.limits.table import SETTLING
 from aioapp.store.database import Database
 from aioapp.usage import Ledger
@@ -85,9 +85,12 @@ class Machine:
         self.processes: list[Process] = []
         self.written: Counter[tuple[str, str]] = Counter()
         self.lost: Counter[tuple[str, str]] = Counter()
+        # What killed processes had charged a moment before may stay counted after midnight, and what they had written
+        # without a word may count twice where the board is lost besides.
+        self.unsure: Counter[str] = Counter()
 
     def open_board(self) -> Board:
-        return PrivateBoard() if self.private else open_board(self.path.with_name("limits"))
+        return PrivateBoard() if self.private else SharedBoard(self.path.with_name("limits"), look=0.0)
 
     async def process(self) -> Process:
         limiter = Limiter(self.open_board, clock=lambda: self.seconds)
@@ -162,6 +165,10 @@ class Machine:
             table.board.close()
         await process.database.close()
         self.lost += process.unwritten
+        for client in CLIENTS:
+            self.unsure[client.account] += sum(n for (name, _), n in process.unwritten.items() if name == client.name)
+            self.unsure[client.account] += sum(n for charges in process.counts.untold
+                                               for (account, _), n in charges.items() if account == client.account)
         self.processes[self.processes.index(process)] = await self.process()
 
     async def harm(self, what: str) -> None:
@@ -182,15 +189,16 @@ class Machine:
                 process.running.pop()[1].settle(1)
             await self.flush(process)
             process.counts.tell()
+            with suppress(BudgetSpent, StoreUnavailable):  # whoever opens a board that is spoilt has all others wait
+                (await process.reserve(CLIENTS[0], 0)).settle(0)
             process.counts.limiter.mark()
         await asyncio.sleep(0)
         self.seconds += 1 + SETTLING
         for process in self.processes:
             await process.ledger.refresh()
             for client in CLIENTS:
-                # What a killed process had charged right before midnight may stay counted after it.
-                lost = sum(n for (name, _), n in self.lost.items() if name == client.name)
-                (await process.reserve(client, max(0, self.left(client) - lost))).settle(0)
+                sure = max(0, self.left(client) - self.unsure[client.account])
+                (await process.reserve(client, sure)).settle(0)
                 assert not process.counts.limiter._turns.shares.get(client.account, ())
 
 

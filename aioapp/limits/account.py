@@ -5,24 +5,25 @@ told from what the others hold.
 """
 from collections.abc import Callable, Iterable
 
-from aioapp.limits import purse
+from aioapp.limits import purse, window
 from aioapp.limits.damage import Damaged
 from aioapp.limits.purse import Purse
 from aioapp.limits.share import WIDTH, Share
-from aioapp.limits.window import SIZE as WINDOW
-from aioapp.limits.window import SPAN, Window
+from aioapp.limits.window import SPAN, STEPS, Window
 
 PROCESSES = 256
 KEY, USED, LINKED, SLOTS, TOKENS_HELD = 0, 2, 3, 4, 5
 """Words: two of the key, the second after the last change's, whether the overflow's are to be added, and two of the
 four sums, which are in the order of a `Share`. The purse begins with the two others."""
 PURSE = TOKENS_HELD + 1
+LATEST = PURSE + purse.LATEST
 REQUESTS = PURSE + purse.SIZE
-TOKENS = REQUESTS + WINDOW
-COLUMNS = TOKENS + WINDOW
+TOKENS = REQUESTS + window.WORDS
+RINGS = TOKENS + window.WORDS
+COLUMNS = RINGS + 2 * window.RING
 SIZE = COLUMNS + WIDTH * PROCESSES
-TURN, GENERATION, ANEW = -1, -2, -3
-"""Words behind all accounts: whether somebody is changing them, how many writes to the database there were, and the
+TURN, MOMENT, ANEW = -1, -2, -3
+"""Words behind all accounts: whether somebody is changing them, the number of the last moment that has one, and the
 second after the one in which somebody came here from a board that was lost."""
 
 Key = tuple[int, int]
@@ -47,8 +48,8 @@ class Account:
         self._column = at + COLUMNS + WIDTH * column
         self._overflow = overflow
         self.purse = Purse(words, at + PURSE)
-        self.requests = Window(words, at + REQUESTS)
-        self.tokens = Window(words, at + TOKENS)
+        self.requests = Window(words, at + REQUESTS, ring=at + RINGS)
+        self.tokens = Window(words, at + TOKENS, ring=at + RINGS + window.RING)
 
     def is_of(self, key: Key) -> bool:
         return self._words[self._at] == key[0] and self._words[self._at + 1] == key[1]
@@ -64,19 +65,19 @@ class Account:
 
     def check(self) -> None:
         """Raises `Damaged` where the words cannot be what was written here."""
-        words, at = self._words, self._at
-        head = words[at + USED:at + REQUESTS].tolist()
-        if min(head) < 0 or head[-1] > words[GENERATION]:
-            raise Damaged("a count is less than nothing, or of a time to come")
-        self.requests.check()
-        self.tokens.check()
+        words = self._words[self._at:self._at + RINGS].tolist()
+        _, _, head, length, total, _, _, head_2, length_2, total_2 = words[REQUESTS:]
+        if (min(words[USED:]) < 0 or words[LATEST] > self._words[MOMENT]
+                or head >= STEPS or length > STEPS or (total and not length)
+                or head_2 >= STEPS or length_2 > STEPS or (total_2 and not length_2)):
+            raise Damaged("a count is less than nothing, or beyond its bounds")
 
     def begin(self, key: Key, second: int) -> None:
         """Be the account of `key` from now on. What the overflow counts may be its own, so it counts here too."""
         words, at = self._words, self._at
         words[at + USED:at + SIZE] = BLANK
         words[at], words[at + 1], words[at + USED] = key[0], key[1], second + 1  # never NOBODY's: searches end there
-        words[at + PURSE + purse.LATEST] = words[GENERATION]  # who looked into the database before may have missed some
+        words[at + LATEST] = words[MOMENT]  # who looked into the database before may have missed some
         overflow = self._overflow
         if overflow is not None and not overflow.is_idle(second):
             words[at + REQUESTS:at + COLUMNS] = words[overflow._at + REQUESTS:overflow._at + COLUMNS]

@@ -1,6 +1,6 @@
 """Budgets: what may still be spent, and what a caller is told that may not spend so much."""
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from aioapp.clients import NANO, Budget, Spent
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
@@ -14,23 +14,15 @@ HUNDREDTH = NANO // PER_DOLLAR
 """A hundredth of a cent, in nanodollars."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What one generation may cost at most, of which budget, and what the database is known to say of that.
-
-    Raises `BadRequest` where even the whole budget is less: it would be no use to wait until it renews.
-    """
+class Wanted(NamedTuple):
+    """What one generation may cost at most, of which budget, and what the database is known to say of that."""
 
     budget: Budget
     nanodollars: int
     spent: Spent
 
-    def __post_init__(self) -> None:
-        if self.nanodollars > self.budget.nanodollars:
-            raise too_dear(self.budget, self.nanodollars)
 
-
-def learn(table: Table, account: Account, second: int, *, wanted: Wanted) -> None:
+def learn(table: Table, account: Account, *, second: int, wanted: Wanted) -> None:
     """Have the account know what the database said.
 
     Raises `StoreUnavailable` where others may spend what cannot be seen here, and `Stale` as `Purse.learn` does.

@@ -80,7 +80,9 @@ class Limiter:
         """
         limits, wanted = client.limits, None
         if spent is not None and client.budget is not None:
-            wanted = budgets.Wanted(budget=client.budget, nanodollars=nanodollars, spent=spent)
+            wanted = budgets.Wanted(client.budget, nanodollars, spent)
+            if nanodollars > client.budget.nanodollars:
+                raise budgets.too_dear(client.budget, nanodollars)
         if wanted is None and limits.tokens_per_minute is None and limits.concurrency is None:
             return Reservation()
         if limits.tokens_per_minute is not None and tokens > limits.tokens_per_minute:
@@ -129,25 +131,25 @@ class Limiter:
         name, second = client.account, int(now)
         account = table.account(name, second)
         if wanted is not None:
-            budgets.learn(table, account, second, wanted=wanted)
+            budgets.learn(table, account, second=second, wanted=wanted)
         rules.reserve(account, now, tokens=tokens, limits=client.limits, wanted=wanted, ended=table.board.ended)
         held = Share(1, tokens, 0 if wanted is None else wanted.nanodollars)
         share = self._turns.share(name).plus(held)
-        table.put(name, share, second)
+        table.put(account, second, name=name, share=share)
         self._turns.keep(name, share)
-        return Reservation(partial(self._settle, name, held))
+        return Reservation(partial(self._settle, name=name, held=held))
 
-    def _settle(self, name: str, held: Share, tokens: int) -> None:
+    def _settle(self, tokens: int, *, name: str, held: Share) -> None:
         self._turns.keep(name, self._turns.share(name).minus(held))
         self._turns.owe(partial(self._used, name=name, tokens=min(tokens, MOST)))
 
     def _tell(self, table: Table, second: int, *, name: str) -> None:
-        table.put(name, self._turns.share(name), second)
+        table.tell(name, self._turns.share(name), second=second)
 
     def _used(self, table: Table, second: int, *, name: str, tokens: int) -> None:
-        table.put(name, self._turns.share(name), second).count_tokens(second, tokens)
+        table.tell(name, self._turns.share(name), second=second).count_tokens(second, tokens)
 
     def _wrote(self, table: Table, second: int, *, name: str, day: str, nanodollars: int) -> None:
-        purse = table.account(name, second).purse
-        purse.wrote(nanodollars, day=day, number=table.next_generation())  # first: killed here, it counts twice
-        self._tell(table, second, name=name)
+        account = table.account(name, second)
+        account.purse.wrote(nanodollars, day=day, moment=table.next_moment())  # first: killed here, it counts twice
+        table.put(account, second, name=name, share=self._turns.share(name))

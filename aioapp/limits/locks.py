@@ -1,7 +1,7 @@
 """Locks on whole files, which the kernel takes back from a process that ends. Windows has none of this kind."""
 import errno
 import time
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 
 PATIENCE = 0.25
 """Seconds to wait for a process that is slow to let go: a turn takes microseconds."""
@@ -29,7 +29,3 @@ def locked(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def unlock(file: int) -> None:
-    flock(file, LOCK_UN)

@@ -13,10 +13,10 @@ class Share(NamedTuple):
     unwritten: int = 0
 
     def plus(self, more: "Share") -> "Share":
-        return Share(*map(add, self, more))
+        return Share._make(map(add, self, more))
 
     def minus(self, less: "Share") -> "Share":
-        return Share(*map(sub, self, less))
+        return Share._make(map(sub, self, less))
 
 
 NOTHING = Share()

@@ -15,6 +15,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from mmap import mmap
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from aioapp.limits.account import PROCESSES
 from aioapp.limits.account import SIZE as ACCOUNT
 from aioapp.limits.board import ACCOUNTS, WORDS
 from aioapp.limits.damage import Lost
-from aioapp.limits.locks import lock, locked, unlock
+from aioapp.limits.locks import lock, locked
 
 LAYOUT = 2
 """Counts every change of where something lies. Each layout has its own file: processes of two versions may both run."""
@@ -57,30 +58,35 @@ class SharedBoard:
         self._look, self._looked = look, time.monotonic()
 
     def __enter__(self) -> None:
-        lock(self._file)
-        found = os.fstat(self._file)
-        whole = found.st_size >= SIZE and found.st_nlink  # before the map is touched
+        try:
+            flock(self._file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            lock(self._file)
+        whole = os.lseek(self._file, 0, os.SEEK_END) >= SIZE  # before the map is touched, and cheaper than fstat
         if not whole or not HEADER == self._map[:len(HEADER)] == self._map[-len(HEADER):]:
-            unlock(self._file)
+            flock(self._file, LOCK_UN)
             raise Lost()
 
     def __exit__(self, *raised: object) -> None:
-        unlock(self._file)
+        flock(self._file, LOCK_UN)
 
     def ended(self, columns: Iterable[int]) -> list[int]:
         return [column for column in columns if column != self.column and self._has_ended(column)]
 
     def lost(self) -> bool:
-        """Its folder may have been moved, and another one be in its place."""
+        """It may have been moved, and another one be in its place. Where it was removed, all others are told."""
         now = time.monotonic()
         if now - self._looked < self._look:
             return False
         self._looked = now
+        ours = os.fstat(self._file)
         try:
-            there = os.stat(self._path, follow_symlinks=False)
+            lost = not os.path.samestat(os.stat(self._path, follow_symlinks=False), ours)
         except FileNotFoundError:
-            return True
-        return not os.path.samestat(there, os.fstat(self._file))
+            lost = True
+        if lost and not ours.st_nlink:
+            self.discard()
+        return lost
 
     def discard(self) -> bool:
         """Say so in its header: whoever has it open loses it, and whoever opens it next makes another one."""
@@ -103,7 +109,7 @@ class SharedBoard:
             try:
                 lock(file)
                 if is_whole(file):
-                    unlock(file)
+                    flock(file, LOCK_UN)
                     return file
                 if os.fstat(file).st_nlink:  # else another process has replaced it while we waited
                     self._replace(file)
@@ -129,6 +135,7 @@ class SharedBoard:
             os.close(file)
         before = os.pread(old, len(HEADER), 0)
         self.anew = before != b"" or self._has_others()
+        os.pwrite(old, DISCARDED, 0)
         if before not in (b"", DISCARDED):
             log.error("The counts of the limits were damaged by another program, and begin anew.")
 

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from aioapp.errors import AppError
-from aioapp.limits.account import ANEW, COLUMNS, GENERATION, NOBODY, SIZE, TURN, Account, Key
+from aioapp.limits.account import ANEW, COLUMNS, MOMENT, NOBODY, SIZE, TURN, Account, Key
 from aioapp.limits.board import ACCOUNTS, Board
 from aioapp.limits.share import NOTHING, WIDTH, Share
 
@@ -21,7 +21,8 @@ SETTLING = 3
 
 
 class Mark(NamedTuple):
-    """A moment: after the write of this number that this table was told of. Numbers of another table say nothing."""
+    """A moment, among those at which somebody was about to read the database, or had written to it. Moments of another
+    table say nothing."""
 
     table: "Table"
     number: int
@@ -62,43 +63,38 @@ class Table:
         self.board.__exit__(kind, *rest)
 
     def mark(self) -> Mark:
-        return Mark(self, self.board.words[GENERATION])
+        return Mark(self, self.next_moment())
 
     def number(self, mark: object) -> int:
-        """The number of the write that `mark` comes after; less than any where it is not known."""
+        """The number of the moment; less than any where it is not known."""
         return mark.number if isinstance(mark, Mark) and mark.table is self else -1
 
     def account(self, name: str, second: int) -> Account:
         """The place of the account of this name, which may be the overflow. Raises `Damaged`."""
         known = self._known.get(name)
-        if known is not None and known[0].is_of(known[1]):
-            found = known[0]
-        else:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            key = key_of(name)
-            found = self._found(key, second)
-            if found is not self.overflow:
-                self._known[name] = found, key
-        found.check()
-        return found
+        account = known[0] if known is not None and known[0].is_of(known[1]) else self._sought(name, second)
+        account.check()
+        return account
 
-    def put(self, name: str, share: Share, second: int) -> Account:
-        """This process has so much in flight of the account of this name, which it gives. Of the overflow, it has all
-        that it has of those who share it."""
+    def tell(self, name: str, share: Share, *, second: int) -> Account:
+        """This process has so much in flight of the account of this name, which is given."""
         account = self.account(name, second)
+        self.put(account, second, name=name, share=share)
+        return account
+
+    def put(self, account: Account, second: int, *, name: str, share: Share) -> None:
+        """As `tell`, where the account is known. Of the overflow, it has all that it has of those who share it."""
         if account is self.overflow or name in self._crowd:
             self._crowd[name] = share if account is self.overflow else NOTHING
             self.overflow.put(second, Share(*map(sum, zip(*self._crowd.values()))))
             self._crowd = {name: share for name, share in self._crowd.items() if any(share)}
         if account is not self.overflow:
             account.put(second, share)
-        return account
 
-    def next_generation(self) -> int:
-        """The number of a write to the database, of which this board is told now."""
-        self.board.words[GENERATION] += 1
-        return int(self.board.words[GENERATION])
+    def next_moment(self) -> int:
+        """The number of now, greater than that of any moment before."""
+        self.board.words[MOMENT] += 1
+        return int(self.board.words[MOMENT])
 
     def come(self, second: int) -> None:
         """We come from a board that was lost. Others may still be on their way, and hold what is not known here."""
@@ -107,6 +103,15 @@ class Table:
     def is_settling(self, second: int) -> bool:
         came = self.board.words[ANEW]
         return bool(came) and 0 <= second + 1 - came <= SETTLING
+
+    def _sought(self, name: str, second: int) -> Account:
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        key = key_of(name)
+        found = self._found(key, second)
+        if found is not self.overflow:
+            self._known[name] = found, key
+        return found
 
     def _found(self, key: Key, second: int) -> Account:
         past: list[Account] = []

@@ -50,7 +50,13 @@ class Turns:
         Raises what `work` refuses with, or `StoreUnavailable`.
         """
         try:
-            result = self._tried(work)
+            try:
+                result = self._once(work)
+            except (AppError, OSError):
+                raise
+            except Exception as error:
+                self._leave(error)
+                result = self._once(work)
         except AppError:
             raise
         except Exception as error:  # whatever it was: it must cut no answer
@@ -93,59 +99,51 @@ class Turns:
     def close(self) -> None:
         """Let the board go. What is still in flight counts as left by a process that has ended."""
         self.pay_up()
-        self._drop()
-
-    def _tried(self, work: Work[T]) -> T:
-        try:
-            return self._once(work)
-        except (AppError, OSError):
-            raise
-        except Exception as error:
-            table, self._table, self._homeless = self._table, None, True
-            if table is not None:
-                give_up(table.board, error)
-            return self._once(work)
+        table, self._table = self._table, None
+        if table is not None:
+            table.board.close()
 
     def _once(self, work: Work[T]) -> T:
-        table = self._opened()
+        table = self._table
+        if table is None or table.board.lost():
+            table = self._opened()
         with table as now:
-            for debt in self._owed:
-                debt(table, int(now))
-            self._owed.clear()
+            if self._owed:
+                for debt in self._owed:
+                    debt(table, int(now))
+                self._owed.clear()
             return work(table, now)
 
     def _opened(self) -> Table:
-        if self._table is not None and self._table.board.lost():
-            self._drop()
-            self._homeless = True
-        if self._table is None:
-            board = self._open_board()
-            try:
-                self._table = self._joined(Table(board, clock=self._clock))
-            except BaseException as error:
-                give_up(board, error)
-                raise
+        self._leave(Lost())
+        board = self._open_board()
+        try:
+            self._table = self._joined(Table(board, clock=self._clock))
+        except BaseException as error:
+            give_up(board, error)
+            raise
         return self._table
+
+    def _leave(self, error: BaseException) -> None:
+        """Let the board go for this. Another one that is opened takes its place."""
+        table, self._table = self._table, None
+        if table is not None:
+            self._homeless = True
+            give_up(table.board, error)
 
     def _joined(self, table: Table) -> Table:
         with table as now:
             if self._homeless or table.board.anew:
                 table.come(int(now))
             for name, share in self.shares.items():
-                table.put(name, share, int(now))
+                table.tell(name, share, second=int(now))
         self._homeless = False
         return table
-
-    def _drop(self) -> None:
-        table, self._table = self._table, None
-        if table is not None:
-            table.board.close()
 
     def _report(self, error: Exception) -> None:
         """Once, until it recovers. Where we came too late for a turn, the board is as good as it was."""
         if not isinstance(error, TimeoutError):
-            self._homeless |= self._table is not None
-            self._drop()
+            self._leave(error)
         if not self._failing:
             log.error("The counts of the limits cannot be used: %s", error)
         self._failing = True
