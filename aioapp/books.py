@@ -52,8 +52,8 @@ async def open_books(
     A database that cannot be used is no failure here: it is tried again and again, and callers are told meanwhile.
     """
     database = Database(path, create=create)
-    keyring, ledger = Keyring(database), Ledger(database, keep_prompts=keep_prompts)
     limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits")))
+    keyring, ledger = Keyring(database), Ledger(database, limiter, keep_prompts=keep_prompts)
     async with AsyncExitStack() as stack:
         stack.callback(limiter.close)
         stack.push_async_callback(database.close)

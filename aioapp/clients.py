@@ -34,11 +34,29 @@ class Budget:
         day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return day if self.per == "day" else day.replace(day=1)
 
+    def period(self, at: datetime) -> str:
+        """The period in which `at` lies: a day such as 2026-11-23, or a month such as 2026-11."""
+        began = self.began(at).date().isoformat()
+        return began if self.per == "day" else began[:7]
+
     def renews(self, at: datetime) -> datetime:
         """When the period ends in which `at` lies."""
         if self.per == "day":
             return self.began(at) + timedelta(days=1)
         return (self.began(at) + timedelta(days=32)).replace(day=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the database says was spent of a budget in the period in which `at` lies.
+
+    `mark` is when it was read, as the limiter gave it right before. None: it is not known.
+    """
+
+    at: datetime
+    period: str
+    nanodollars: int
+    mark: object | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 from aioapp.clients import NANO, Budget, Client, Period
 from aioapp.events import Usage
 from aioapp.generation import Call, Outcome, Prompt, Record, Turn
+from aioapp.layers.budgeted import reserved
+from aioapp.limits import Limiter, PrivateBoard, Reservation
 from aioapp.store.database import Database
 from aioapp.usage.ledger import Ledger
 
@@ -45,15 +47,23 @@ DOLLAR = with_budget(NANO)
 @asynccontextmanager
 async def ledger_at(
         path: Path, *, clock: Callable[[], datetime] | None = None, keep_prompts: bool = False,
+        limiter: Limiter | None = None,
 ) -> AsyncIterator[tuple[Ledger, Database]]:
     """A ledger that has read its sums, and the database under it, which a test may harm."""
     database = Database(path, create=True)
-    ledger = Ledger(database, clock=clock or Clock(), keep_prompts=keep_prompts)
+    ledger = Ledger(database, limiter or Limiter(PrivateBoard), clock=clock or Clock(), keep_prompts=keep_prompts)
     await ledger.refresh()
     try:
         yield ledger, database
     finally:
         await database.close()
+
+
+async def hold(ledger: Ledger, client: Client, nanodollars: int) -> Reservation:
+    """Set so much aside, with a token, as for a generation."""
+    limiter = ledger._counts
+    assert isinstance(limiter, Limiter)
+    return await reserved(client, 1, nanodollars=nanodollars, limiter=limiter, ledger=ledger)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ def watched(records: list[Record]) -> Layer:
 
 
 def budget(limiter: Limiter | None = None) -> Layer:
-    ledger = Ledger(Database(Path("/nonexistent/aioapp.db"), create=False))
-    return budgeted(limiter=limiter or Limiter(PrivateBoard), ledger=ledger, prices=DEFAULT_PRICES)
+    limiter = limiter or Limiter(PrivateBoard)
+    ledger = Ledger(Database(Path("/nonexistent/aioapp.db"), create=False), limiter)
+    return budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
 
 
 class Source:
@@ -420,7 +421,7 @@ async def test_budgeted_gives_the_request_back_that_a_limit_refuses() -> None:
 async def test_budgeted_takes_no_slot_and_no_request_for_what_a_budget_refuses(tmp_path: Path) -> None:
     limiter, source, clock = Limiter(PrivateBoard), Source(), Clock()
     client = replace(with_budget(10**9), limits=LIMITED.limits)
-    async with ledger_at(tmp_path / "db", clock=clock) as (ledger, _):
+    async with ledger_at(tmp_path / "db", clock=clock, limiter=limiter) as (ledger, _):
         ledger.add(ended(client, 10**9))
         layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
         with pytest.raises(errors.BudgetSpent, match="2026-11-24"):
@@ -432,7 +433,7 @@ async def test_budgeted_takes_no_slot_and_no_request_for_what_a_budget_refuses(t
 async def test_budgeted_lets_go_of_the_money_that_it_held_when_a_limit_refuses(tmp_path: Path) -> None:
     limiter, source = Limiter(PrivateBoard), Source()
     client = replace(with_budget(10**9), limits=LIMITED.limits)
-    async with ledger_at(tmp_path / "db", clock=Clock()) as (ledger, _):
+    async with ledger_at(tmp_path / "db", clock=Clock(), limiter=limiter) as (ledger, _):
         layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
         running = layer(source.generate)(call(client=client))
         await anext(running)

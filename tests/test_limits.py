@@ -16,8 +16,7 @@ from aioapp.limits.account import PROCESSES, SIZE
 from aioapp.limits.board import ACCOUNTS
 from aioapp.limits.shared import NAME, SharedBoard
 from aioapp.limits.table import REACH, key_of
-from aioapp.limits.window import SIZE as WINDOW
-from aioapp.limits.window import Window
+from aioapp.limits.window import RING, WORDS, Window
 
 WEB = Client(name="web", known=True, limits=Limits(requests_per_minute=2, tokens_per_minute=100, concurrency=2))
 
@@ -291,8 +290,8 @@ def test_ten_thousand_accounts_in_a_minute_are_all_held_to_their_limits(limiter:
 
 
 def test_a_window_makes_sense_again_after_a_change_that_was_cut_short() -> None:
-    words = memoryview(bytearray(8 * WINDOW)).cast("q")
-    window = Window(words, 0)
+    words = memoryview(bytearray(8 * (WORDS + RING))).cast("q")
+    window = Window(words, 0, ring=WORDS)
     for second in range(100, 160):
         window.add(second, 2)
     for broken in range(5):

@@ -11,7 +11,8 @@ import pytest
 from aioapp.clients import Client, Limits
 from aioapp.errors import LimitReached, StoreUnavailable
 from aioapp.limits import Limiter, open_board
-from aioapp.limits.account import COLUMNS, HELD, SIZE, SLOTS
+from aioapp.limits.account import COLUMNS, SIZE, SLOTS
+from aioapp.limits.share import WIDTH
 
 PATIENCE = 20.0
 BEGINNING = """
@@ -20,7 +21,8 @@ from pathlib import Path
 from aioapp.clients import Client, Limits
 from aioapp.errors import LimitReached, StoreUnavailable
 from aioapp.limits import Limiter, open_board
-from aioapp.limits.account import HELD, REQUESTS, SLOTS
+from aioapp.limits.account import REQUESTS, SLOTS, TOKENS_HELD
+from aioapp.limits.share import Share
 from aioapp.limits.table import Table
 from aioapp.limits.window import HEAD, LENGTH, TOTAL
 folder = Path(sys.argv[1])
@@ -132,7 +134,7 @@ try:
         limiter.admit(client(requests_per_minute=50))
         admitted += 1
 except LimitReached:
-    say(limiter._table.board.column, admitted)
+    say(limiter._turns._table.board.column, admitted)
 sys.stdin.readline()
 """)
     columns, counts = zip(*(answer.split() for answer in answers))
@@ -167,8 +169,8 @@ table = Table(open_board(folder), clock=time.monotonic)
 with table as now:
     account = table.account("key:web", int(now))
     account.count_request(int(now))
-    account.hold(int(now), 30)
-    for word in (SLOTS, HELD, REQUESTS + HEAD, REQUESTS + LENGTH, REQUESTS + TOTAL):
+    account.put(int(now), Share(1, 30))
+    for word in (SLOTS, TOKENS_HELD, REQUESTS + HEAD, REQUESTS + LENGTH, REQUESTS + TOTAL):
         table.board.words[account._at + word] += 7
     os.kill(os.getpid(), signal.SIGKILL)
 """)
@@ -200,7 +202,7 @@ while True:
             reservation.settle(0)
         assert limiter.standing(limited).slots == 2
     board = open_board(folder)
-    for word in (SLOTS, HELD, *range(COLUMNS, SIZE)):
+    for word in (*range(SLOTS, SLOTS + WIDTH), *range(COLUMNS, SIZE)):
         assert not any(board.words[word::SIZE].tolist())
     board.close()
 

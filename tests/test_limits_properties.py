@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from aioapp.clients import Client, Limits
 from aioapp.errors import BadRequest, LimitReached
 from aioapp.limits import Board, Limiter, PrivateBoard, Reservation, open_board
-from aioapp.limits.account import COLUMNS, HELD, SIZE, SLOTS
+from aioapp.limits.account import COLUMNS, SIZE, SLOTS
+from aioapp.limits.share import WIDTH
 
 PAUSES = (0.001, 0.2, 0.999, 1.0, 1.5, 7.0, 29.5, 58.9, 59.999, 60.0, 60.5, 61.0)
 LIMITS = (
@@ -206,8 +207,9 @@ def play(boards: list[Board]) -> Callable[[bytes, bytes], None]:
             run.step(action, amount)
         run.end()
         for board in boards:
-            for word in (SLOTS, HELD, COLUMNS + 2 * board.column, COLUMNS + 2 * board.column + 1):
-                assert not any(board.words[word::SIZE].tolist())
+            for begin in (SLOTS, COLUMNS + WIDTH * board.column):
+                for word in range(begin, begin + WIDTH):
+                    assert not any(board.words[word::SIZE].tolist())
 
     return play
 

@@ -10,9 +10,10 @@ import pytest
 from aioapp.clients import NANO, NOBODY, Client
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
 from aioapp.events import Usage
+from aioapp.limits import Limiter, PrivateBoard
 from aioapp.store.database import PATIENCE, Database
 from aioapp.usage import Ledger
-from tests.generations import DOLLAR, SONNET, WEB, Clock, Written, ended, ledger_at, with_budget, written
+from tests.generations import DOLLAR, SONNET, WEB, Clock, Written, ended, hold, ledger_at, with_budget, written
 
 USAGE = Usage(input_tokens=1, output_tokens=2, cache_creation_input_tokens=3, cache_read_input_tokens=4)
 
@@ -76,7 +77,7 @@ async def test_nothing_that_callers_or_claude_say_keeps_the_rest_from_being_writ
         ledger.add(ended(model=nonsense, nanodollars=2**80))
         ledger.add(ended(nanodollars=-5, request_id="last"))
         await ledger.flush()
-        ledger.hold(WEB, 1)
+        await hold(ledger, WEB, 1)
         assert (await written(database)).requests == 4
         [(least, most)] = await rows(database, "SELECT min(input_tokens), max(nanodollars) FROM requests")
     assert least == 0 and 0 < most < 2**60
@@ -154,29 +155,29 @@ async def test_what_is_lost_at_the_end_is_said(tmp_path: Path, caplog: pytest.Lo
 
 async def test_a_ledger_that_never_read_its_sums_lets_no_budget_be_spent(tmp_path: Path) -> None:
     database = Database(tmp_path / "none" / "db", create=False)
-    ledger = Ledger(database, clock=Clock())
+    ledger = Ledger(database, Limiter(PrivateBoard), clock=Clock())
     await ledger.refresh()
     with pytest.raises(StoreUnavailable):
-        ledger.hold(DOLLAR, 1)
-    ledger.hold(WEB, 1)  # accounts are all that it could harm, and nothing is known to be wrong with them
+        await hold(ledger, DOLLAR, 1)
+    await hold(ledger, WEB, 1)  # accounts are all that it could harm, and nothing is known to be wrong with them
     (tmp_path / "none").mkdir()
     Database(tmp_path / "none" / "db", create=True)._open().close()
     await ledger.refresh()
-    ledger.hold(DOLLAR, 1)
+    await hold(ledger, DOLLAR, 1)
     await database.close()
 
 
 async def test_a_budget_refuses_what_may_exceed_it_and_says_what_is_left(tmp_path: Path) -> None:
     five = with_budget(5 * NANO)
     async with ledger_at(tmp_path / "db") as (ledger, _):
-        ledger.add(ended(nanodollars=4_986_799_999))
+        ledger.add(ended(five, 4_986_799_999))
         with pytest.raises(BudgetSpent) as refused:
-            ledger.hold(five, 40_900_001)
+            await hold(ledger, five, 40_900_001)
         assert refused.value.detail == ("$0.0132 of $5.00 a day are left and this may cost $0.0410; "
                                         "the budget renews on 2026-11-24T00:00:00+00:00.")
-        ledger.hold(five, 13_200_001)
+        await hold(ledger, five, 13_200_001)
         with pytest.raises(BudgetSpent) as refused:
-            ledger.hold(five, 1)
+            await hold(ledger, five, 1)
         assert refused.value.detail == ("$5.00 a day are spent or set aside for running requests; "
                                         "the budget renews on 2026-11-24T00:00:00+00:00.")
 
@@ -184,9 +185,9 @@ async def test_a_budget_refuses_what_may_exceed_it_and_says_what_is_left(tmp_pat
 @pytest.mark.parametrize("spent", [0, NANO])
 async def test_what_no_budget_would_ever_allow_is_a_bad_request(tmp_path: Path, spent: int) -> None:
     async with ledger_at(tmp_path / "db") as (ledger, _):
-        ledger.add(ended(nanodollars=spent))
+        ledger.add(ended(DOLLAR, spent))
         with pytest.raises(BadRequest) as refused:
-            ledger.hold(DOLLAR, NANO + 1)
+            await hold(ledger, DOLLAR, NANO + 1)
     assert refused.value.detail == ("This may cost $1.0001, and the key's whole budget is $1.00 a day: "
                                     "lower max_tokens, or choose a cheaper model.")
 
@@ -194,9 +195,9 @@ async def test_what_no_budget_would_ever_allow_is_a_bad_request(tmp_path: Path, 
 async def test_a_budget_that_is_spent_says_when_it_renews(tmp_path: Path) -> None:
     client = with_budget(1_234_500_000, per="month")
     async with ledger_at(tmp_path / "db") as (ledger, _):
-        ledger.add(ended(nanodollars=1_300_000_000))
+        ledger.add(ended(client, 1_300_000_000))
         with pytest.raises(BudgetSpent) as refused:
-            ledger.hold(client, 0)
+            await hold(ledger, client, 0)
     assert refused.value.detail == "$1.2345 a month are spent; the budget renews on 2026-12-01T00:00:00+00:00."
 
 
@@ -208,8 +209,8 @@ async def test_a_budget_renews_with_its_period(tmp_path: Path) -> None:
         assert (ledger.spent(daily), ledger.spent(monthly)) == (NANO, NANO)
         clock.now += timedelta(seconds=1)
         assert (ledger.spent(daily), ledger.spent(monthly)) == (0, 0)
-        ledger.hold(daily, NANO).release()
-        ledger.hold(monthly, NANO).release()
+        (await hold(ledger, daily, NANO)).settle(0)
+        (await hold(ledger, monthly, NANO)).settle(0)
         ledger.add(ended(nanodollars=7))
         await ledger.flush()
         await ledger.refresh()
@@ -232,27 +233,27 @@ async def test_a_month_budget_counts_days_that_were_written_by_a_process_before(
 
 async def test_a_hold_is_given_back_once(tmp_path: Path) -> None:
     async with ledger_at(tmp_path / "db") as (ledger, _):
-        first, second = ledger.hold(DOLLAR, NANO // 2), ledger.hold(DOLLAR, NANO // 2)
-        first.release()
-        first.release()
+        first, second = await hold(ledger, DOLLAR, NANO // 2), await hold(ledger, DOLLAR, NANO // 2)
+        first.settle(0)
+        first.settle(0)
         with pytest.raises(BudgetSpent):
-            ledger.hold(DOLLAR, NANO // 2 + 1)
-        second.release()
-        ledger.hold(DOLLAR, NANO)
+            await hold(ledger, DOLLAR, NANO // 2 + 1)
+        second.settle(0)
+        await hold(ledger, DOLLAR, NANO)
 
 
 async def test_one_keys_spending_is_not_anothers(tmp_path: Path) -> None:
     async with ledger_at(tmp_path / "db") as (ledger, _):
         ledger.add(ended(with_budget(NANO, name="other"), nanodollars=NANO))
         ledger.add(ended(NOBODY, nanodollars=NANO))
-        ledger.hold(DOLLAR, NANO)
+        await hold(ledger, DOLLAR, NANO)
 
 
 async def test_a_client_without_a_budget_holds_nothing(tmp_path: Path) -> None:
     async with ledger_at(tmp_path / "db") as (ledger, _):
-        ledger.hold(Client(name="web", known=True), 10**18)
+        await hold(ledger, Client(name="web", known=True), 10**18)
         assert ledger.spent(WEB) == 0
-        ledger.hold(DOLLAR, NANO)
+        await hold(ledger, DOLLAR, NANO)
 
 
 async def test_what_another_process_spent_is_seen_by_the_next_look(tmp_path: Path) -> None:

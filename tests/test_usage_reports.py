@@ -10,7 +10,7 @@ from aioapp.errors import StoreUnavailable
 from aioapp.events import Usage
 from aioapp.store.database import Database
 from aioapp.usage import reports
-from tests.generations import SONNET, Clock, ended, ledger_at, with_budget, written
+from tests.generations import SONNET, Clock, ended, hold, ledger_at, with_budget, written
 
 FIRST, SECOND, LAST = date(2026, 10, 31), date(2026, 11, 1), date(2026, 11, 23)
 OPUS, OTHER = "claude-opus-5-5", with_budget(NANO, name="other")
@@ -149,4 +149,4 @@ async def test_sums_that_are_no_numbers_are_a_database_that_cannot_be_used(tmp_p
         ledger._look = None
         await ledger.refresh()
         with pytest.raises(StoreUnavailable):
-            ledger.hold(OTHER, 1)
+            await hold(ledger, OTHER, 1)

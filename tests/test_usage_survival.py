@@ -14,6 +14,7 @@ import pytest
 from aioapp.books import running
 from aioapp.clients import Client
 from aioapp.errors import StoreUnavailable
+from aioapp.limits import Limiter, PrivateBoard
 from aioapp.store.database import Database
 from aioapp.usage import Ledger
 from tests.generations import DOLLAR, WEB, Written, ended, ledger_at, written
@@ -124,7 +125,7 @@ HARMS: list[Harm] = [gone, gone_without_its_log, corrupt, overwritten, locked, r
 
 def refused(ledger: Ledger, client: Client = WEB) -> bool:
     try:
-        ledger.hold(client, 1).release()
+        ledger.known(client)
     except StoreUnavailable as error:
         assert error.retry_after
         return True
@@ -183,7 +184,7 @@ async def test_a_budget_is_closed_while_it_cannot_be_read_and_open_again_after_t
 async def test_a_fault_of_ours_closes_the_door_is_heard_of_once_and_loses_nothing(
         tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     database = Database(tmp_path / "db", create=True)
-    ledger = Ledger(database)
+    ledger = Ledger(database, Limiter(PrivateBoard))
     async with running(ledger.run):
         for name in ("written", "kept"):
             ledger.add(ended(nanodollars=1, request_id=name))

@@ -2,39 +2,49 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from aioapp.clients import Client
 from aioapp.errors import AppError
 from aioapp.generation import Batch, Call, Generate, Layer
-from aioapp.limits import Limiter, Reservation
-from aioapp.usage import Hold, Ledger, Prices, most_tokens
+from aioapp.limits import Limiter, Reservation, Stale
+from aioapp.usage import Ledger, Prices, most_tokens
+
+LOOKS = 5
+"""How often the database is read anew for one call. Once does, but where others write for the same key meanwhile."""
 
 
 def budgeted(*, limiter: Limiter, ledger: Ledger, prices: Prices) -> Layer:
     def layer(inner: Generate) -> Generate:
         async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-            hold, reservation = reserved(call, limiter=limiter, ledger=ledger, prices=prices)
+            read, written = most_tokens(call.prompt)
+            most = prices.most(call.prompt.model or "", input=read, output=written)
+            try:
+                reservation = await reserved(
+                    call.client, read + written, nanodollars=most, limiter=limiter, ledger=ledger)
+            except AppError:
+                limiter.refund(call.client, call.admitted)
+                raise
             try:
                 async with aclosing(inner(call)) as batches:
                     async for batch in batches:
                         yield batch
             finally:
                 reservation.settle(call.meter.usage.total)
-                hold.release()
 
         return generate
 
     return layer
 
 
-def reserved(call: Call, *, limiter: Limiter, ledger: Ledger, prices: Prices) -> tuple[Hold, Reservation]:
-    """All that the call may take, or nothing: whoever refuses it, it costs nothing elsewhere."""
-    read, written = most_tokens(call.prompt)
-    try:
-        hold = ledger.hold(call.client, prices.most(call.prompt.model or "", input=read, output=written))
+async def reserved(
+        client: Client, tokens: int, *, nanodollars: int, limiter: Limiter, ledger: Ledger) -> Reservation:
+    """All that a call may take, or nothing: whoever refuses it, it costs nothing elsewhere.
+
+    It waits only where what is known of the budget is too old, and the database must be read.
+    """
+    for _ in range(LOOKS):
+        known = ledger.known(client)
         try:
-            return hold, limiter.reserve(call.client, read + written)
-        except AppError:
-            hold.release()
-            raise
-    except AppError:
-        limiter.refund(call.client, call.admitted)
-        raise
+            return limiter.reserve(client, tokens, nanodollars=nanodollars, spent=known)
+        except Stale:
+            await ledger.refresh(unlike=known)
+    return limiter.reserve(client, tokens, nanodollars=nanodollars, spent=ledger.known(client))

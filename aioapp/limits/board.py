@@ -3,22 +3,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from aioapp.limits.account import SIZE
+from aioapp.limits.account import ANEW, SIZE
 
 ACCOUNTS = 2048
-WORDS = (ACCOUNTS + 1) * SIZE + 1
-"""A place for each account, one that the others share, and a mark that somebody is changing them."""
+WORDS = (ACCOUNTS + 1) * SIZE - ANEW
+"""A place for each account, one that the others share, and the words behind them."""
 
 
 class Board(Protocol):
     """64-bit numbers, all 0 in the beginning. `with board:` keeps every other process from them.
 
     `column` is the number of this process among those that use them. What cannot be done is an `OSError`; where it is a
-    `TimeoutError`, the board is still good.
+    `TimeoutError`, the board is still good. `Lost` says that it is not: another one must be opened.
     """
 
     words: memoryview
     column: int
+    anew: bool
+    """Whether it takes the place of one that was lost, and others may not have come here yet."""
 
     def __enter__(self) -> object: ...
 
@@ -30,6 +32,9 @@ class Board(Protocol):
     def lost(self) -> bool:
         """Whether this is no longer the board that others would open."""
 
+    def discard(self) -> bool:
+        """What lies here makes no sense: have all who use it open a new one. False where that has been done before."""
+
     def close(self) -> None: ...
 
 
@@ -39,6 +44,7 @@ class PrivateBoard:
     def __init__(self) -> None:
         self.words = memoryview(bytearray(8 * WORDS)).cast("q")
         self.column = 0
+        self.anew = False
 
     def __enter__(self) -> None:
         pass
@@ -47,10 +53,14 @@ class PrivateBoard:
         pass
 
     def ended(self, columns: Iterable[int]) -> list[int]:
-        return []
+        return [column for column in columns if column != self.column]
 
     def lost(self) -> bool:
         return False
+
+    def discard(self) -> bool:
+        self.words[:] = memoryview(bytes(8 * WORDS)).cast("q")
+        return True
 
     def close(self) -> None:
         self.words.release()

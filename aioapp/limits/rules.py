@@ -1,7 +1,9 @@
 """The limits themselves: what is compared with what, and what a caller is told that reaches one."""
 from aioapp.clients import Limits
-from aioapp.errors import BadRequest, LimitReached
+from aioapp.errors import AppError, BadRequest, LimitReached
+from aioapp.limits import budgets
 from aioapp.limits.account import Account, Ended
+from aioapp.limits.budgets import Wanted
 from aioapp.limits.standing import Standing
 
 MINUTE = 60
@@ -20,14 +22,21 @@ def admit(account: Account, now: float, *, limit: int) -> int:
     return second
 
 
-def reserve(account: Account, now: float, *, tokens: int, limits: Limits, ended: Ended) -> None:
-    """Hold a slot and `tokens`. Raises `LimitReached`, not before what dead processes hold was freed."""
-    if refusal(account, now, tokens=tokens, limits=limits):
-        account.sweep(int(now), ended)
-        refused = refusal(account, now, tokens=tokens, limits=limits)
-        if refused:
+def reserve(
+        account: Account, now: float, *, tokens: int, limits: Limits, wanted: Wanted | None, ended: Ended,
+) -> None:
+    """Whether there is a slot, so many tokens and so much money.
+
+    Raises `BudgetSpent` or `LimitReached`, not before what dead processes hold was freed.
+    """
+    for last in (False, True):
+        refused: AppError | None = budgets.refused(account.purse, wanted) if wanted is not None else None
+        refused = refused or refusal(account, now, tokens=tokens, limits=limits)
+        if refused is None:
+            return
+        if last:
             raise refused
-    account.hold(int(now), tokens)
+        account.sweep(int(now), ended)
 
 
 def refusal(account: Account, now: float, *, tokens: int, limits: Limits) -> LimitReached | None:

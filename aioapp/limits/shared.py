@@ -2,8 +2,15 @@
 
 The lock on the file is the kernel's: a process that is killed while it holds it has let go of it. As long as it lives
 it holds another lock, on a small file of its own, which tells all others that its column is in use.
+
+Whoever cuts a file that is mapped ends by a signal (SIGBUS) whoever then touches what was cut off. So each turn first
+looks, under the lock, whether the file is whole: what was cut before is noticed, and a turn takes some 15 µs, within
+which only a program that asks for no lock could still cut it. To read and write what a turn needs, instead of mapping,
+would leave no such moment, at five calls of the system a turn, about 7 µs more against 2 for the look. Memory that
+nobody can cut (a sealed memfd) has no name by which gunicorn's workers, or two servers, could find it.
 """
 import errno
+import logging
 import os
 import stat
 import time
@@ -15,30 +22,34 @@ from pathlib import Path
 from aioapp.limits.account import PROCESSES
 from aioapp.limits.account import SIZE as ACCOUNT
 from aioapp.limits.board import ACCOUNTS, WORDS
+from aioapp.limits.damage import Lost
+from aioapp.limits.locks import lock, locked
 
-LAYOUT = 1
+LAYOUT = 2
 """Counts every change of where something lies. Each layout has its own file: processes of two versions may both run."""
 NAME = f"counts-{LAYOUT}"
 HEADER = f"aioapp limits, layout {LAYOUT}, {ACCOUNTS} of {ACCOUNT} words".encode().ljust(64, b"\0")
-SIZE = len(HEADER) + 8 * WORDS
-PATIENCE = 0.25
-"""Seconds to wait for a process that is slow to let go: a turn takes microseconds."""
-PAUSE = 0.0001
+DISCARDED = b"discarded".ljust(len(HEADER), b"\0")
+SIZE = len(HEADER) + 8 * WORDS + len(HEADER)
+"""What stands at its head stands at its end too: who cuts the file takes that off, though it grow again."""
+
+log = logging.getLogger("aioapp.limits")
 
 
 class SharedBoard:
     """The board in `folder`, which is made where there is none. Only its owner can read it. Raises `OSError`.
 
-    It must not be used across a fork. `look` is how many seconds pass from one look at the file's state to the next.
+    It must not be used across a fork. `look` is how many seconds pass from one look at the file's path to the next.
     """
 
     def __init__(self, folder: Path, *, look: float = 1.0) -> None:
+        self.anew = False
         self._files: list[int] = []
         try:
             self._folder = self._keep(open_folder(folder))
-            self._file = self._keep(self._open(NAME))
-            self._map = self._mapped()
-            self.words = memoryview(self._map)[len(HEADER):].cast("q")
+            self._file = self._keep(self._whole())
+            self._map = mmap(self._file, SIZE)
+            self.words = memoryview(self._map)[len(HEADER):-len(HEADER)].cast("q")
             self.column = self._column()
         except BaseException:
             self._let_go()
@@ -50,7 +61,11 @@ class SharedBoard:
         try:
             flock(self._file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            self._wait()
+            lock(self._file)
+        whole = os.lseek(self._file, 0, os.SEEK_END) >= SIZE  # before the map is touched, and cheaper than fstat
+        if not whole or not HEADER == self._map[:len(HEADER)] == self._map[-len(HEADER):]:
+            flock(self._file, LOCK_UN)
+            raise Lost()
 
     def __exit__(self, *raised: object) -> None:
         flock(self._file, LOCK_UN)
@@ -59,34 +74,70 @@ class SharedBoard:
         return [column for column in columns if column != self.column and self._has_ended(column)]
 
     def lost(self) -> bool:
-        """The file may have been removed, replaced, or cut: to touch what was cut off would end us by a signal."""
+        """It may have been moved, and another one be in its place. Where it was removed, all others are told."""
         now = time.monotonic()
         if now - self._looked < self._look:
             return False
         self._looked = now
+        ours = os.fstat(self._file)
         try:
-            there, ours = os.stat(self._path, follow_symlinks=False), os.fstat(self._file)
+            lost = not os.path.samestat(os.stat(self._path, follow_symlinks=False), ours)
         except FileNotFoundError:
-            return True
-        return not os.path.samestat(there, ours) or ours.st_size < SIZE
+            lost = True
+        if lost and not ours.st_nlink:
+            self.discard()
+        return lost
+
+    def discard(self) -> bool:
+        """Say so in its header: whoever has it open loses it, and whoever opens it next makes another one."""
+        try:
+            with self:
+                self._map[:len(HEADER)] = DISCARDED
+        except Lost:
+            return False
+        return True
 
     def close(self) -> None:
         self.words.release()
         self._map.close()
         self._let_go()
 
-    def _mapped(self) -> mmap:
-        """The file in memory, as long as it must be, and blank where it was not ours."""
-        with self:
-            length = os.fstat(self._file).st_size
-            if length < SIZE:
-                allocate(self._file)
-            mapped = mmap(self._file, SIZE)
-            if mapped[:len(HEADER)] != HEADER:
-                if length:
-                    mapped[:] = bytes(SIZE)  # in place, for whoever else has mapped it
-                mapped[:len(HEADER)] = HEADER
-        return mapped
+    def _whole(self) -> int:
+        """The file as it must be. One that is not so is replaced, never mended: others may have mapped it."""
+        while True:
+            file = self._open(NAME)
+            try:
+                lock(file)
+                if is_whole(file):
+                    flock(file, LOCK_UN)
+                    return file
+                if os.fstat(file).st_nlink:  # else another process has replaced it while we waited
+                    self._replace(file)
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)
+
+    def _replace(self, old: int) -> None:
+        """Put a new file in the place of `old`, of which we hold the lock."""
+        made = f"{NAME}.new"
+        file = self._open(made)
+        try:
+            os.ftruncate(file, 0)
+            allocate(file)
+            os.pwrite(file, HEADER, 0)
+            os.pwrite(file, HEADER, SIZE - len(HEADER))
+            os.rename(made, NAME, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except BaseException:
+            os.unlink(made, dir_fd=self._folder)
+            raise
+        finally:
+            os.close(file)
+        before = os.pread(old, len(HEADER), 0)
+        self.anew = before != b"" or self._has_others()
+        os.pwrite(old, DISCARDED, 0)
+        if before not in (b"", DISCARDED):
+            log.error("The counts of the limits were damaged by another program, and begin anew.")
 
     def _column(self) -> int:
         """Take the first column that nobody has."""
@@ -108,13 +159,10 @@ class SharedBoard:
         finally:
             os.close(file)
 
-    def _wait(self) -> None:
-        """Bounded, for a process that was stopped in its turn must not stop all others."""
-        until = time.monotonic() + PATIENCE
-        while not locked(self._file):
-            if time.monotonic() > until:
-                raise TimeoutError(errno.ETIMEDOUT, "another process does not let go of the lock")
-            time.sleep(PAUSE)
+    def _has_others(self) -> bool:
+        """Whether other processes count here: if there was no file, they counted in one that somebody removed."""
+        files = set(os.listdir(self._folder))
+        return any(f"process-{column:03}" in files and not self._has_ended(column) for column in range(PROCESSES))
 
     def _open(self, name: str) -> int:
         file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._folder)
@@ -137,18 +185,14 @@ def open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
 
 
+def is_whole(file: int) -> bool:
+    ends = os.pread(file, len(HEADER), 0), os.pread(file, len(HEADER), SIZE - len(HEADER))
+    return ends == (HEADER, HEADER)
+
+
 def allocate(file: int) -> None:
     """Give the file its size, and the disk's blocks for all of it: to write to a map of a hole on a full disk kills."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, SIZE)
     else:  # macOS
         os.pwrite(file, bytes(SIZE), 0)
-
-
-def locked(file: int) -> bool:
-    """Whether the lock was free, and is now ours."""
-    try:
-        flock(file, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

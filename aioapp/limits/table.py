@@ -2,18 +2,30 @@
 
 A place is looked for from where the account's hash points, and a little further. It is taken from an account of which
 nothing counts any more. Where there is none, the account shares one place, the overflow, with all others for whom there
-was none: each of them is then held to its limits as if all had been its own doing.
+was none: each of them is then held to its limits as if all had been its own doing, and none has a budget to spend.
 """
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import NamedTuple
 
 from aioapp.errors import AppError
-from aioapp.limits.account import COLUMNS, NOBODY, SIZE, Account, Key
+from aioapp.limits.account import ANEW, COLUMNS, MOMENT, NOBODY, SIZE, TURN, Account, Key
 from aioapp.limits.board import ACCOUNTS, Board
+from aioapp.limits.share import NOTHING, WIDTH, Share
 
 REACH = 64
 """How many places are looked at."""
 REMEMBERED = 4 * ACCOUNTS
+SETTLING = 3
+"""Seconds within which every process has come from a board that was lost, each of which looks twice a second."""
+
+
+class Mark(NamedTuple):
+    """A moment, among those at which somebody was about to read the database, or had written to it. Moments of another
+    table say nothing."""
+
+    table: "Table"
+    number: int
 
 
 class Table:
@@ -28,28 +40,71 @@ class Table:
         self._clock = clock
         self._accounts: dict[int, Account] = {}
         self._known: dict[str, tuple[Account, Key]] = {}
+        self._crowd: dict[str, Share] = {}
         self.overflow = Account(board.words, ACCOUNTS * SIZE, column=board.column)
         with self as now:
             self._inherit(int(now))
 
     def __enter__(self) -> float:
         self.board.__enter__()
-        now, words = self._clock(), self.board.words
-        if words[-1]:
-            self._repair(int(now))
-        words[-1] = 1
+        try:
+            now, words = self._clock(), self.board.words
+            if words[TURN]:
+                self._repair(int(now))
+            words[TURN] = 1
+        except BaseException:
+            self.board.__exit__()
+            raise
         return now
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None or issubclass(kind, AppError):
-            self.board.words[-1] = 0
+            self.board.words[TURN] = 0
         self.board.__exit__(kind, *rest)
 
+    def mark(self) -> Mark:
+        return Mark(self, self.next_moment())
+
+    def number(self, mark: object) -> int:
+        """The number of the moment; less than any where it is not known."""
+        return mark.number if isinstance(mark, Mark) and mark.table is self else -1
+
     def account(self, name: str, second: int) -> Account:
-        """The place of the account of this name, which may be the overflow."""
+        """The place of the account of this name, which may be the overflow. Raises `Damaged`."""
         known = self._known.get(name)
-        if known is not None and known[0].is_of(known[1]):
-            return known[0]
+        account = known[0] if known is not None and known[0].is_of(known[1]) else self._sought(name, second)
+        account.check()
+        return account
+
+    def tell(self, name: str, share: Share, *, second: int) -> Account:
+        """This process has so much in flight of the account of this name, which is given."""
+        account = self.account(name, second)
+        self.put(account, second, name=name, share=share)
+        return account
+
+    def put(self, account: Account, second: int, *, name: str, share: Share) -> None:
+        """As `tell`, where the account is known. Of the overflow, it has all that it has of those who share it."""
+        if account is self.overflow or name in self._crowd:
+            self._crowd[name] = share if account is self.overflow else NOTHING
+            self.overflow.put(second, Share(*map(sum, zip(*self._crowd.values()))))
+            self._crowd = {name: share for name, share in self._crowd.items() if any(share)}
+        if account is not self.overflow:
+            account.put(second, share)
+
+    def next_moment(self) -> int:
+        """The number of now, greater than that of any moment before."""
+        self.board.words[MOMENT] += 1
+        return int(self.board.words[MOMENT])
+
+    def come(self, second: int) -> None:
+        """We come from a board that was lost. Others may still be on their way, and hold what is not known here."""
+        self.board.words[ANEW] = second + 1
+
+    def is_settling(self, second: int) -> bool:
+        came = self.board.words[ANEW]
+        return bool(came) and 0 <= second + 1 - came <= SETTLING
+
+    def _sought(self, name: str, second: int) -> Account:
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         key = key_of(name)
@@ -70,6 +125,7 @@ class Table:
             if account.is_past(second):
                 past.append(account)
         for account in past:
+            account.check()
             if not account.is_idle(second):
                 account.sweep(second, self.board.ended)
             if account.is_idle(second):
@@ -86,9 +142,10 @@ class Table:
 
     def _inherit(self, second: int) -> None:
         """Bury what a process left behind that had our column before us."""
-        slots = self.board.words[COLUMNS + 2 * self.board.column:(ACCOUNTS + 1) * SIZE:SIZE].tolist()
-        for number, taken in enumerate(slots):
-            if taken:
+        begin = COLUMNS + WIDTH * self.board.column
+        kinds = [self.board.words[begin + kind:(ACCOUNTS + 1) * SIZE:SIZE].tolist() for kind in range(WIDTH)]
+        for number, share in enumerate(zip(*kinds)):
+            if any(share):
                 self._at(number).bury(second, self.board.column)
 
     def _repair(self, second: int) -> None:

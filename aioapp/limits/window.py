@@ -11,22 +11,25 @@ SPAN = 60
 """Seconds before the one that runs that are counted too."""
 STEPS = 64
 """Places in the ring. 61 would do."""
-FIRST, LAST, HEAD, LENGTH, TOTAL, RING = range(6)
+FIRST, LAST, HEAD, LENGTH, TOTAL = range(5)
 """Words: the first and the last second in the ring, the place of the first, how many there are, and their sum."""
-SIZE = RING + 2 * STEPS
+WORDS = TOTAL + 1
+RING = 2 * STEPS
+BLANK = memoryview(bytes(8 * RING)).cast("q")
 
 
 class Window:
-    """The window whose words begin `at` this place. Seconds are those of a clock that does not go back.
+    """The window whose words begin `at` this place, and its ring at `ring`. Seconds are of a clock that goes on only.
 
     If it does go back, because the machine has started anew, nothing that was counted is of the last minute.
     """
 
-    __slots__ = ("_at", "_words")
+    __slots__ = ("_at", "_ring", "_words")
 
-    def __init__(self, words: memoryview, at: int) -> None:
+    def __init__(self, words: memoryview, at: int, *, ring: int) -> None:
         self._words = words
         self._at = at
+        self._ring = ring
 
     def total(self, second: int) -> int:
         """What is counted in `second`, after which nothing older is."""
@@ -39,9 +42,9 @@ class Window:
         words, at = self._words, self._at
         total, length, head = self.total(second), words[at + LENGTH], words[at + HEAD]
         if length and words[at + LAST] == second:
-            words[at + RING + 2 * ((head + length - 1) % STEPS) + 1] += amount
+            words[self._ring + 2 * ((head + length - 1) % STEPS) + 1] += amount
         else:
-            place = at + RING + 2 * ((head + length) % STEPS)
+            place = self._ring + 2 * ((head + length) % STEPS)
             words[place], words[place + 1] = second, amount
             words[at + LAST] = second
             if not length:
@@ -53,7 +56,7 @@ class Window:
         """Take out again what was added in `second`, if it is still counted."""
         words, at = self._words, self._at
         for step in reversed(range(words[at + LENGTH])):
-            place = at + RING + 2 * ((words[at + HEAD] + step) % STEPS)
+            place = self._ring + 2 * ((words[at + HEAD] + step) % STEPS)
             if words[place] == second:
                 taken = min(amount, words[place + 1])
                 words[place + 1] -= taken
@@ -65,7 +68,7 @@ class Window:
         words, at = self._words, self._at
         head = words[at + HEAD]
         for step in range(words[at + LENGTH]):
-            place = at + RING + 2 * ((head + step) % STEPS)
+            place = self._ring + 2 * ((head + step) % STEPS)
             amount -= words[place + 1]
             if amount <= 0:
                 return max(1, ceil(words[place] + SPAN + 1 - now))
@@ -73,15 +76,16 @@ class Window:
 
     def repair(self, second: int) -> None:
         """Make sense of the words again after whoever changed them was killed in the middle of it."""
-        ring = self._words[self._at + RING:self._at + SIZE].tolist()
+        ring = self._words[self._ring:self._ring + RING].tolist()
         sums = {when: amount for when, amount in zip(ring[::2], ring[1::2]) if second - SPAN <= when <= second}
         self.clear()
         for when in sorted(sums):
             self.add(when, sums[when])
 
     def clear(self) -> None:
-        for place in range(self._at, self._at + SIZE):
-            self._words[place] = 0
+        words, at, ring = self._words, self._at, self._ring
+        words[at:at + WORDS] = BLANK[:WORDS]
+        words[ring:ring + RING] = BLANK
 
     def _drop(self, second: int) -> None:
         words, at = self._words, self._at
@@ -89,8 +93,10 @@ class Window:
             self.clear()
             return
         head, length, total = words[at + HEAD], words[at + LENGTH], words[at + TOTAL]
-        while length and words[at + RING + 2 * head] < second - SPAN:
-            total -= words[at + RING + 2 * head + 1]
+        while length and words[self._ring + 2 * head] < second - SPAN:
+            total -= words[self._ring + 2 * head + 1]
             head, length = (head + 1) % STEPS, length - 1
-        words[at + HEAD], words[at + LENGTH], words[at + TOTAL] = head, length, total
-        words[at + FIRST] = words[at + RING + 2 * head] if length else 0
+        first, total = (words[self._ring + 2 * head], total) if length else (0, 0)
+        words[at + HEAD], words[at + LENGTH], words[at + TOTAL], words[at + FIRST] = head, length, total, first
+        if first > second:
+            self.clear()

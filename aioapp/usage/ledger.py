@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import NamedTuple, NoReturn
 
-from aioapp.clients import Client
+from aioapp.clients import Client, Spent
 from aioapp.errors import StoreUnavailable
 from aioapp.generation import Record
 from aioapp.store.database import RETRY_AFTER, Database
-from aioapp.usage.accounts import Account, Accounts, Hold, read_spent
+from aioapp.usage.accounts import Account, Accounts, read_spent
+from aioapp.usage.counts import Counts
 from aioapp.usage.names import Names
 from aioapp.usage.pending import Pending
 from aioapp.usage.plain import LONGEST_PROMPT, plain
@@ -46,14 +47,15 @@ class Look(NamedTuple):
 class Ledger:
     """Who spent what. All but what is awaited is to be called on the event loop.
 
-    A budget is exact within a process; what others write is known at most about a second later.
+    What others write is known at most about a second later; budgets are exact all the same, by `counts`.
     """
 
     def __init__(
-            self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+            self, database: Database, counts: Counts, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC),
             keep_prompts: bool = False,
     ) -> None:
         self._database = database
+        self._counts = counts
         self._clock = clock
         self._keep_prompts = keep_prompts
         self._names = Names()
@@ -64,6 +66,7 @@ class Ledger:
         self._writing: asyncio.Task[None] | None = None
         self._failing = False
         self._look: Look | None = None
+        self._mark: object | None = None
         self._told: dict[str, type[Exception]] = {}
 
     def add(self, record: Record) -> None:
@@ -72,6 +75,8 @@ class Ledger:
         prompt = plain(call.prompt.messages[-1].content, most=LONGEST_PROMPT) if self._keep_prompts else None
         nanodollars = self._pending.add(record, at=at, model=self._names.kept(record), prompt=prompt)
         self._accounts.charge(call.client.key or "", nanodollars, day=at[:10])
+        if call.client.budget is not None:
+            self._counts.charge(call.client, nanodollars)
         self._added.set()
 
     @property
@@ -79,15 +84,17 @@ class Ledger:
         """Whether what is spent can be written, as far as is known."""
         return not self._failing
 
-    def hold(self, client: Client, nanodollars: int) -> Hold:
-        """Set aside what a generation may cost at most, until it is added and then released.
+    def known(self, client: Client) -> Spent | None:
+        """What the database says of the client's budget; None where it has none.
 
-        Raises `BudgetSpent` where the client's budget has not so much left, and `BadRequest` where it never has; and
-        `StoreUnavailable` while what is spent cannot be written, or, for a client with a budget, while it is not known.
+        Raises `StoreUnavailable` while what is spent cannot be written, or, for a client with a budget, while it cannot
+        be read.
         """
         if self._failing or (client.budget is not None and self._look is None):
             refuse()
-        return self._accounts.hold(client, nanodollars, at=self._clock())
+        if client.budget is None:
+            return None
+        return self._accounts.known(client.budget, client.key or "", at=self._clock(), mark=self._mark)
 
     def spent(self, client: Client) -> int:
         """Nanodollars, in the current period of the client's budget, as far as this process knows."""
@@ -100,7 +107,7 @@ class Ledger:
             both.create_task(self._keep_reading())
 
     async def flush(self) -> None:
-        """Write all that was added. Where that fails it is kept, and `hold` refuses until it is written.
+        """Write all that was added. Where that fails it is kept, and `known` refuses until it is written.
 
         A write that has begun is seen to its end, whoever stops waiting for it: only then is it known what it wrote.
         """
@@ -109,9 +116,15 @@ class Ledger:
         self._writing = asyncio.create_task(self._write())
         await asyncio.shield(self._writing)
 
-    async def refresh(self) -> None:
-        """Read what every key has spent, if another process wrote since. Where that fails, budgets are unknown."""
+    async def refresh(self, *, unlike: Spent | None = None) -> None:
+        """Read what every key has spent, if another process wrote since. Where that fails, budgets are unknown.
+
+        With `unlike`, which is not new enough, nothing is read where that was done since it was known.
+        """
         async with self._alone:
+            if unlike is not None and unlike.mark is not self._mark:
+                return
+            mark = self._counts.mark()  # before the day: what was written by then is of none after it
             day = self._clock().astimezone(UTC).date().isoformat()
             try:
                 found = await self._database.read(lambda connection: look(connection, day, known=self._look))
@@ -119,10 +132,11 @@ class Ledger:
                 self._look = None
                 self._tell("read", error)
                 return
-        self._told.pop("read", None)
-        if found is not None:
-            self._look, sums = found
-            self._accounts.read(sums)
+            self._told.pop("read", None)
+            self._mark = mark
+            if found is not None:
+                self._look, sums = found
+                self._accounts.read(sums)
 
     async def close(self) -> None:
         """Write what is left."""
@@ -156,6 +170,7 @@ class Ledger:
                 self._tell("written", error)
             else:
                 self._accounts.written(batch)
+                self._counts.written(batch.charged)
                 self._failing = False
                 self._told.pop("written", None)
 

@@ -1,5 +1,5 @@
 """What is known and not yet written: added up by day, key and model, and the latest generations one by one."""
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import chain
 from operator import add
@@ -28,13 +28,17 @@ PRUNE = f"DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests
 
 
 class Pending:
-    """Bounded: sums are few, and of single generations only as many are held as the database keeps."""
+    """Bounded: sums are few, and of single generations only as many are held as the database keeps.
 
-    __slots__ = ("_requests", "_sums")
+    `charged` is what of it was charged to budgets, in nanodollars, by account and day.
+    """
+
+    __slots__ = ("_requests", "_sums", "charged")
 
     def __init__(self) -> None:
         self._sums: dict[Group, Sums] = {}
         self._requests: deque[tuple[object, ...]] = deque(maxlen=KEPT)
+        self.charged: Counter[tuple[str, str]] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self._sums)
@@ -53,6 +57,8 @@ class Pending:
             record.first, record.duration, prompt))
         self._count((at[:10], key, model), (
             1, record.outcome == "failed", record.outcome == "cancelled", *counts, cost, record.duration))
+        if record.call.client.budget is not None:
+            self.charged[record.call.client.account, at[:10]] += cost
         return cost
 
     def follow(self, newer: "Pending") -> None:
@@ -60,6 +66,7 @@ class Pending:
         for group, sums in newer._sums.items():
             self._count(group, sums)
         self._requests.extend(newer._requests)
+        self.charged.update(newer.charged)
 
     def spent(self) -> Iterator[tuple[str, str, int]]:
         """Day, key and nanodollars, once or more for each."""

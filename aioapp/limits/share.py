@@ -1,0 +1,23 @@
+"""What one process has in flight of an account: the truth of which its column on the board is the copy."""
+from operator import add, sub
+from typing import NamedTuple
+
+
+class Share(NamedTuple):
+    """Generations that run, tokens and nanodollars set aside for them, and nanodollars spent that are not yet written.
+    """
+
+    slots: int = 0
+    tokens: int = 0
+    held: int = 0
+    unwritten: int = 0
+
+    def plus(self, more: "Share") -> "Share":
+        return Share._make(map(add, self, more))
+
+    def minus(self, less: "Share") -> "Share":
+        return Share._make(map(sub, self, less))
+
+
+NOTHING = Share()
+WIDTH = len(NOTHING)
