@@ -13,7 +13,8 @@ from aioapp.usage import DEFAULT_PRICES
 from tests.keyed import database, make_key, shown
 from tests.processes import serving, until, upstream_at
 from tests.test_shutdown import Held
-from tests.test_workers import Answer, Caller, cut_off, in_flight, stopped, team
+from tests.test_supervisor import stopped
+from tests.test_workers import Answer, Caller, cut_off, in_flight, team
 from tests.upstreams import upstream
 
 ASK = {"prompt": "Hi", "max_tokens": 100}
