@@ -15,7 +15,7 @@ from aioapp.limits import Limiter, PrivateBoard
 from aioapp.limits.board import ACCOUNTS
 from aioapp.limits.purse import SIZE, TOP, WRITTEN, Purse, Stale
 from aioapp.limits.shared import NAME, SharedBoard
-from aioapp.limits.table import REACH, SETTLING, key_of
+from aioapp.limits.table import REACH, SETTLING, Table, key_of
 from aioapp.usage import Ledger
 from tests.generations import DOLLAR, Clock, ended, hold, ledger_at, with_budget
 
@@ -161,9 +161,12 @@ async def test_what_a_killed_process_held_is_free_and_what_it_had_spent_is_not(b
 
 async def test_what_was_written_right_before_the_kill_is_counted_once(books: Books) -> None:
     (one, limiter), (other, _) = await books.open(), await books.open()
+    assert await left(one) == await left(other) == 100
     spend(one, 20)
     limiter.mark()
     books.change("INSERT INTO spent VALUES ('2026-11-23', 'web', 200000000)")  # its write, of which it told nobody
+    await other.refresh()
+    assert await left(other) == 80
     await killed(one, limiter)
     assert await left(other) == 80
     await other.refresh()
@@ -254,6 +257,19 @@ async def test_the_greatest_budget_there_can_be_is_counted_to_the_last_nanodolla
     await other.refresh()
     with pytest.raises(BudgetSpent):
         await hold(other, most, 0)
+
+
+def test_who_looked_before_a_place_was_given_to_another_account_knows_too_little_of_it() -> None:
+    table = Table(PrivateBoard(), clock=lambda: 1000.0)
+    before = table.mark()
+    account = table.account("key:one", 1000)
+    account.purse.wrote(5, day="2026-11-23", moment=table.next_moment())
+    for name in ("key:other", "key:one"):
+        account.begin(key_of(name), 1000)
+    with pytest.raises(Stale):
+        account.purse.learn("2026-11-23", 0, as_of=table.number(before))
+    account.purse.learn("2026-11-23", 5, as_of=table.number(table.mark()))
+    assert account.purse.spent == 5
 
 
 def test_a_purse_holds_more_than_any_budget_and_never_more_than_a_word() -> None:
