@@ -142,9 +142,14 @@ async def connected(port: int) -> socket.socket:
 
 
 async def settled() -> None:
-    """Let the server read what was sent: it is in this process, and the kernel has it at once."""
-    for _ in range(20):
-        await asyncio.sleep(0.001)
+    """Let the server read what was sent: it is in this process, and the kernel has it at once, if it is not busy."""
+    for _ in range(40):
+        await asyncio.sleep(0.002)
+
+
+async def reaches(server: House, phase: str) -> None:
+    """Wait until the one connection is in this phase."""
+    await until(lambda: [connection._phase for connection in server.connections._open] == [phase])
 
 
 def problem(answer: bytes) -> tuple[int, dict[str, Any]]:
@@ -414,10 +419,11 @@ async def test_a_head_that_follows_an_unread_body_is_held_to_its_bounds(stack: A
     server, _ = await house(stack)
     caller = await call(server, stack, b"POST /nonesuch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n")
     await caller.answer()
+    await reaches(server, "unread")
     caller.say(b"x")
-    await settled()
+    await until(lambda: all(connection._body.is_eof() for connection in server.connections._open))
     caller.say(GET[:-2])
-    await settled()
+    await reaches(server, "head")
     server.pass_time(20.1)
     assert problem(await caller.rest())[0] == 408
 
