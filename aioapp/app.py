@@ -9,29 +9,30 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from aioapp import auth, logs, precautions
-from aioapp.auth import Credentials
 from aioapp.books import Books, open_books
-from aioapp.clients import Limits
+from aioapp.callers import Limits
+from aioapp import startup
+from aioapp.credentials import Credentials, close, find_credentials, fixed
 from aioapp.endpoints import OPERATIONS, endpoints
 from aioapp.generation import Generate, compose
 from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
 from aioapp.services import Services
 from aioapp.settings import LIFELINE, SettingError, Settings, from_environ
-from aioapp.simulator import create_simulator
-from aioapp.store.place import database_path
+from aioapp.settings.location import database_path
+from aioapp.simulator.server import create_simulator
+from aioapp.telemetry import logs
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.retries import Retries
 from aioapp.upstream.session import client_session
 from aioapp.usage import DEFAULT_PRICES, parse_prices
-from aioapp.web import SERVICES
-from aioapp.web.admission import admitted, serve, tell_limits
-from aioapp.web.bounds import Bounds, Deadlines
+from aioapp.web.access.policy import admitted, serve, tell_limits
+from aioapp.web.context import SERVICES
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
-from aioapp.web.operation import Operation
-from aioapp.web.runner import Runner
-from aioapp.web.ws import TALKS, close_sockets
+from aioapp.web.operations.operation import Operation
+from aioapp.web.operations.websocket import TALKS, close_sockets
+from aioapp.web.server.bounds import Bounds, Deadlines
+from aioapp.web.server.runner import Runner
 
 log = logging.getLogger("aioapp.app")
 
@@ -101,7 +102,7 @@ async def create_runner() -> web.AppRunner:
     settings = from_environ(os.environ)
     logs.configure(settings)
     try:
-        precautions.check(settings, database_path(settings.database, os.environ), where=None)
+        startup.check(settings, database_path(settings.database, os.environ), where=None)
     except SettingError as error:
         # This may be a worker in the place of one that ended; gunicorn would end with a second one that does not start.
         log.error("%s", error)
@@ -117,11 +118,11 @@ async def services(
         base_url = settings.base_url
         if settings.simulate:
             base_url = await stack.enter_async_context(simulated(settings.simulate_pace))
-            credentials = auth.fixed("simulated", "simulator")
+            credentials = fixed("simulated", "simulator")
         if credentials is None:
-            credentials = auth.find_credentials(
+            credentials = find_credentials(
                 os.environ, loopback=loopback, home=Path.home(), base_url=base_url or API)
-            stack.callback(auth.close, credentials)
+            stack.callback(close, credentials)
         if not credentials.status().is_usable:
             log.warning("%s", credentials.status().summary)
         if upstream is None:

@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioapp.clients import Limits
-from aioapp.gate import Gate
+from aioapp.callers import Limits
 from aioapp.generation import Call, Record
 from aioapp.keys import Keyring
-from aioapp.limits import Limiter, open_board
-from aioapp.metrics import Metrics
-from aioapp.store.database import Database
+from aioapp.keys.authenticator import Gate
+from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.board.board import open_board
+from aioapp.store.embedded.database import Database
+from aioapp.telemetry.metrics import Metrics
 from aioapp.usage import Ledger, Prices
 
 PAUSE = 1.0

@@ -2,15 +2,16 @@
 
 The README shows each of them at work.
 """
-from aioapp.__main__ import main
 from aioapp.app import create_app, runner_of
+from aioapp.cli.serve import main
 from aioapp.endpoints import OPERATIONS
-from aioapp.generation import Prompt, Turn
+from aioapp.messages.prompt import Prompt, Turn
 from aioapp.settings import Settings, from_environ
-from aioapp.web import CLIENT, fields
-from aioapp.web.admission import set_access
+from aioapp.web import fields
+from aioapp.web.access.policy import set_access
+from aioapp.web.context import CLIENT
 from aioapp.web.endpoint import Handler
-from aioapp.web.operation import Operation, prompt_of
+from aioapp.web.operations.operation import Operation, prompt_of
 from aioapp.web.schemas import Answer, Body, Options
 
 __all__ = [

@@ -8,14 +8,12 @@ from math import ceil
 from time import perf_counter
 from typing import Literal
 
-from aioapp.clients import NOBODY, Client
+from aioapp.callers import NOBODY, Client
 from aioapp.errors import UpstreamFailed
-from aioapp.events import Event, Usage
-from aioapp.fold import Fold
+from aioapp.messages.events import Event, Usage
+from aioapp.messages.fold import Fold
+from aioapp.messages.prompt import Prompt
 
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
-Role = Literal["user", "assistant"]
-Thinking = Literal["disabled", "between_tools"]
 Outcome = Literal["completed", "cancelled", "failed"]
 
 AROUND_TEXT = 80
@@ -24,35 +22,6 @@ BYTES_A_TOKEN = 3
 """How many bytes of text make a token, to guess by; of English it is nearer to 4."""
 TOKENS_A_SECOND = 100
 """How fast Claude writes, to guess by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    role: Role
-    content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """What is asked of Claude. `model` is None for the server's default; `max_tokens` bounds the answer.
-
-    `thinking` is set where a prompt is fitted to its model.
-    """
-
-    messages: tuple[Turn, ...]
-    max_tokens: int
-    model: str | None = None
-    system: str | None = None
-    temperature: float | None = None
-    effort: Effort | None = None
-    stop_sequences: tuple[str, ...] = ()
-    thinking: Thinking | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of text that Claude reads."""
-        texts = (*(turn.content for turn in self.messages), self.system or "")
-        return sum(len(text.encode(errors="surrogatepass")) for text in texts)
 
 
 class Meter:

@@ -2,15 +2,16 @@
 import asyncio
 from dataclasses import dataclass
 
-from aioapp.auth import Credentials
-from aioapp.clients import Client
+from aioapp.callers import Client
+from aioapp.credentials import Credentials
 from aioapp.errors import Forbidden
-from aioapp.gate import Gate
-from aioapp.generation import Call, Generate, Prompt
+from aioapp.generation import Call, Generate
+from aioapp.messages.prompt import Prompt
+from aioapp.keys.authenticator import Gate
 from aioapp.layers import Drain
-from aioapp.metrics import Metrics
-from aioapp.store.database import Database
-from aioapp.upstream.models import fitted
+from aioapp.messages.abilities import fitted
+from aioapp.store.embedded.database import Database
+from aioapp.telemetry.metrics import Metrics
 from aioapp.usage import Ledger
 
 

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from aioapp.app import create_app, runner_of
-from aioapp.auth import fixed
+from aioapp.credentials import fixed
 from aioapp.settings import Settings
-from aioapp.web import SERVICES
+from aioapp.web.context import SERVICES
 
 
 @pytest.fixture(autouse=True)

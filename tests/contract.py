@@ -9,7 +9,7 @@ import aiohttp
 import jsonschema_rs
 
 from aioapp.endpoints import OPERATIONS, endpoints
-from aioapp.web.openapi import document
+from aioapp.web.openapi.document import document
 
 Json = dict[str, Any]
 EVENTS = "text/event-stream"

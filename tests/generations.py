@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aioapp.clients import NANO, Budget, Client, Period
-from aioapp.events import Usage
-from aioapp.generation import Call, Outcome, Prompt, Record, Turn
+from aioapp.callers import NANO, Budget, Client, Period
+from aioapp.generation import Call, Outcome, Record
+from aioapp.messages.prompt import Prompt, Turn
 from aioapp.layers.budgeted import reserved
-from aioapp.limits import Limiter, PrivateBoard, Reservation
-from aioapp.store.database import Database
+from aioapp.store.embedded.allowance import Limiter, Reservation
+from aioapp.store.embedded.board.board import PrivateBoard
+from aioapp.messages.events import Usage
+from aioapp.store.embedded.database import Database
 from aioapp.usage.ledger import Ledger
 
 SONNET = "claude-sonnet-5-5"

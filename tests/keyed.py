@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aioapp.clients import NANO, Budget, Client, Limits
-from aioapp.keys import Key, table
-from aioapp.store.database import connect, transacted
-from aioapp.store.place import database_path
-from aioapp.usage.pending import Pending
+from aioapp.callers import NANO, Budget, Client, Limits
+from aioapp.keys import Key
+from aioapp.settings.location import database_path
+from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.database import connect, transacted
+from aioapp.usage.buffer import Pending
 from tests.generations import SONNET, ended
 
 LIMITS = frozenset(Limits.__dataclass_fields__)

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from anthropic import AsyncAnthropic
 from anthropic.types import Message
 
-from aioapp.simulator import create_simulator
+from aioapp.simulator.server import create_simulator
 
 Json = dict[str, Any]
 

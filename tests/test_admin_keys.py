@@ -14,14 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioapp.app import create_app
+from aioapp.endpoints.admin.key_schemas import asked_for
 from aioapp.endpoints.admin.keys import CREATE, may_grant
-from aioapp.endpoints.admin.shapes import asked_for
 from aioapp.errors import Forbidden
-from aioapp.keys import Key, Keyring, table
+from aioapp.keys import Key, Keyring
 from aioapp.settings import Settings
-from aioapp.store.migrations import migrate
-from aioapp.web import SERVICES
-from aioapp.web.loading import loaded
+from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.schema import migrate
+from aioapp.web.context import SERVICES
+from aioapp.web.validation import loaded
 from tests.conftest import Serve, start
 from tests.contract import contract
 from tests.generations import Clock

@@ -17,9 +17,9 @@ import aiohttp
 import pytest
 
 from aioapp.app import create_app
-from aioapp.clients import Client
-from aioapp.keys.table import stamp
+from aioapp.callers import Client
 from aioapp.settings import Settings
+from aioapp.store.embedded.keys import stamp
 from tests.browser import Browser, Page, find_chromium, open_browser
 from tests.conftest import Serve, start, with_services
 from tests.generations import Clock, ended, ledger_at

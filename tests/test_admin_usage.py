@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from aioapp.app import create_app
-from aioapp.clients import NANO, NOBODY
-from aioapp.events import Usage
+from aioapp.callers import NANO, NOBODY
+from aioapp.messages.events import Usage
 from aioapp.settings import Settings
 from aioapp.usage import DEFAULT_PRICES
 from tests.conftest import Serve, start

@@ -1,7 +1,7 @@
 """Who takes what waits for it is left alone, and who does not is not."""
 import asyncio
 
-from aioapp.web.backlog import Backlog
+from aioapp.web.server.backlog import Backlog
 
 
 class Buffer(asyncio.WriteTransport):

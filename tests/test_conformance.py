@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from aioapp.app import create_app
-from aioapp.auth import find_credentials, fixed
+from aioapp.credentials import find_credentials, fixed
 from aioapp.endpoints import endpoints
 from aioapp.generation import Batch, Call
 from aioapp.settings import Settings

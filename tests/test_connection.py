@@ -14,11 +14,11 @@ from aiohttp import web
 
 from aioapp.app import BOUNDS, create_app
 from aioapp.extend import set_access
-from aioapp.logs import server_logger
 from aioapp.settings import Settings
-from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD
-from aioapp.web.connections import Connections
-from aioapp.web.runner import Runner
+from aioapp.telemetry.logs import server_logger
+from aioapp.web.server.bounds import LARGEST_BODY, LARGEST_HEAD
+from aioapp.web.server.connection_limits import Connections
+from aioapp.web.server.runner import Runner
 from tests.processes import until
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError, fields
 
-from aioapp.endpoints.admin.shapes import CreateKeyBody
+from aioapp.endpoints.admin.key_schemas import CreateKeyBody
 from aioapp.endpoints.chat import MOST_TURNS, ChatBody
 from aioapp.endpoints.generate import GENERATE, GenerateBody
 from aioapp.errors import ValidationFailed
 from aioapp.keys.key import MOST_PATTERNS
 from aioapp.web.fields import MOST_PROBLEMS, VISIBLE, many, not_blank
-from aioapp.web.loading import LONGEST_NAME, MOST_VALUES, decoded, has_many_values, loaded
+from aioapp.web.operations.sse import stream_body
+from aioapp.web.operations.websocket import Envelope
 from aioapp.web.schemas import LONGEST_STOP, MOST_STOPS, MOST_TEXT
-from aioapp.web.sse import stream_body
-from aioapp.web.ws import Envelope
+from aioapp.web.validation import LONGEST_NAME, MOST_VALUES, decoded, has_many_values, loaded
 from tests.conftest import Serve
 
 MISSING = ("value_error.missing", "field required")

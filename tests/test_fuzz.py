@@ -14,10 +14,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from aioapp.endpoints import OPERATIONS
-from aioapp.endpoints.admin.shapes import CreateKeyBody, RotateKeyBody
-from aioapp.web.events import request
-from aioapp.web.sse import stream_body
-from aioapp.web.ws import AuthRequest, CancelRequest
+from aioapp.endpoints.admin.key_schemas import CreateKeyBody, RotateKeyBody
+from aioapp.web.openapi.streams import request
+from aioapp.web.operations.sse import stream_body
+from aioapp.web.operations.websocket import AuthRequest, CancelRequest
 from tests.keyed import make_key, shown
 from tests.shaped import bodies
 from tests.test_hostile_bodies import MOST_ERROR, MOST_HELD, RUNS, Caller, called

@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from aioapp.store.kept import marker_of
+from aioapp.store.embedded.marker import marker_of
 from tests.keyed import database, make_key
 from tests.processes import AIOAPP, GUNICORN, Server, alive, children_of, serving, started, until, upstream_at
 from tests.test_shutdown import ASK, Held, asked, generate, stream
-from tests.test_supervisor import answers_alone, kept, stopped
+from tests.test_cli_supervisor import answers_alone, kept, stopped
 from tests.upstreams import Upstream, upstream
 
 RUNNERS = {

@@ -15,12 +15,13 @@ from statistics import median
 
 import pytest
 
-from aioapp.clients import NOBODY, Budget, Client, Limits
+from aioapp.callers import NOBODY, Budget, Client, Limits
 from aioapp.errors import StoreUnavailable, Unauthorized
-from aioapp.keys import Key, Keyring, table
+from aioapp.keys import Key, Keyring
 from aioapp.keys.key import proves
 from aioapp.keys.keyring import MOST_READ, UNKNOWN
-from aioapp.store.database import Database, connect, transacted
+from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.database import Database, connect, transacted
 from tests.processes import until
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from aioapp import errors
-from aioapp.clients import NOBODY, Client, Limits
-from aioapp.events import Event, Usage
-from aioapp.generation import Batch, Call, Generate, Layer, Prompt, Record, Turn, compose
+from aioapp.callers import NOBODY, Client, Limits
+from aioapp.generation import Batch, Call, Generate, Layer, Record, compose
+from aioapp.messages.prompt import Prompt, Turn
 from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
-from aioapp.limits import Limiter, PrivateBoard
-from aioapp.store.database import Database
+from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.board.board import PrivateBoard
+from aioapp.messages.events import Event, Usage
+from aioapp.store.embedded.database import Database
 from aioapp.usage import DEFAULT_PRICES, Ledger, most_tokens
 from tests.generations import Clock, ended, ledger_at, with_budget
 

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.clients import Client, Limits
+from aioapp.callers import Client, Limits
 from aioapp.errors import BadRequest, LimitReached, StoreUnavailable
-from aioapp.limits import Board, Limiter, PrivateBoard, Standing, policy_field, standing_field
-from aioapp.limits.account import PROCESSES, SIZE
-from aioapp.limits.board import ACCOUNTS
-from aioapp.limits.shared import NAME, SharedBoard
-from aioapp.limits.table import REACH, key_of
-from aioapp.limits.window import RING, WORDS, Window
+from aioapp.limits.remaining import Standing, policy_field, standing_field
+from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.board.board import Board, PrivateBoard
+from aioapp.store.embedded.board.account import PROCESSES, SIZE
+from aioapp.store.embedded.board.board import ACCOUNTS
+from aioapp.store.embedded.board.directory import REACH, key_of
+from aioapp.store.embedded.board.file import NAME, SharedBoard
+from aioapp.store.embedded.board.window import RING, WORDS, Window
 
 WEB = Client(name="web", known=True, limits=Limits(requests_per_minute=2, tokens_per_minute=100, concurrency=2))
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.clients import NANO, Client
+from aioapp.callers import NANO, Client
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
-from aioapp.limits import Limiter, PrivateBoard
-from aioapp.limits.board import ACCOUNTS
-from aioapp.limits.purse import SIZE, TOP, WRITTEN, Purse, Stale
-from aioapp.limits.shared import NAME, SharedBoard
-from aioapp.limits.table import REACH, SETTLING, Table, key_of
+from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.board.board import PrivateBoard
+from aioapp.store.embedded.board.board import ACCOUNTS
+from aioapp.store.embedded.board.directory import REACH, SETTLING, Table, key_of
+from aioapp.store.embedded.board.file import NAME, SharedBoard
+from aioapp.store.embedded.board.purse import SIZE, TOP, WRITTEN, Purse, Stale
 from aioapp.usage import Ledger
 from tests.generations import DOLLAR, Clock, ended, hold, ledger_at, with_budget
 

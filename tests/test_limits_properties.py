@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aioapp.clients import Client, Limits
+from aioapp.callers import Client, Limits
 from aioapp.errors import BadRequest, LimitReached
-from aioapp.limits import Board, Limiter, PrivateBoard, Reservation, open_board
-from aioapp.limits.account import COLUMNS, SIZE, SLOTS
-from aioapp.limits.share import WIDTH
+from aioapp.store.embedded.allowance import Limiter, Reservation
+from aioapp.store.embedded.board.board import Board, PrivateBoard, open_board
+from aioapp.store.embedded.board.account import COLUMNS, SIZE, SLOTS
+from aioapp.store.embedded.board.share import WIDTH
 
 PAUSES = (0.001, 0.2, 0.999, 1.0, 1.5, 7.0, 29.5, 58.9, 59.999, 60.0, 60.5, 61.0)
 LIMITS = (

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioapp.errors import AppError, BadRequest, Unauthorized
-from aioapp.web.masking import MOST_CONTROLS, MOST_FRAMES, Guarded, Heads
+from aioapp.web.server.masking import MOST_CONTROLS, MOST_FRAMES, Guarded, Heads
 
 LENGTHS = st.one_of(st.integers(0, 130), st.sampled_from([125, 126, 127, 65535, 65536, 70000]))
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from aioapp.app import create_app
-from aioapp.auth import fixed
+from aioapp.credentials import fixed
 from aioapp.settings import Settings
 from aioapp.web.endpoint import Handler
 from tests.conftest import start

@@ -15,8 +15,8 @@ from aioapp.app import create_app
 from aioapp.endpoints import OPERATIONS, endpoints
 from aioapp.endpoints.generate import GENERATE
 from aioapp.settings import Settings
-from aioapp.web.openapi import document
-from aioapp.web.operation import Operation
+from aioapp.web.openapi.document import document
+from aioapp.web.operations.operation import Operation
 from aioapp.web.schemas import Answer
 from tests.conftest import Serve, start
 from tests.contract import Contract, Json, contract

@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 
 from aioapp.errors import NotFound, StoreUnavailable
-from aioapp.store.database import Database, connect
+from aioapp.store.embedded.database import Database, connect
 from tests.keyed import checkpointed, database, garbled, make_key, shown
 from tests.processes import PATIENCE, ROOT, Server, environment, serving
-from tests.test_main import refused
+from tests.test_cli_serve import refused
 
 ASK = {"prompt": "Hi"}
 SIMULATED = ("--simulate", "--simulate-pace", "0", "--cors-origin", "https://app.example")

@@ -23,13 +23,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from aioapp import auth, errors
-from aioapp.clients import NANO
-from aioapp.events import Usage
+from aioapp import credentials, errors
+from aioapp.callers import NANO
 from aioapp.generation import BYTES_A_TOKEN
+from aioapp.messages.events import Usage
 from aioapp.settings import SettingError, Settings, flag_of, from_command_line, variable_of
-from aioapp.simulation.reserved import REFUSED, TROUBLED
-from aioapp.simulator import create_simulator
+from aioapp.simulator.server import create_simulator
+from aioapp.simulator.reserved import REFUSED, TROUBLED
 from aioapp.usage import DEFAULT_PRICES, parse_prices
 from tests.browser import find_chromium, open_browser
 from tests.conftest import Serve, start
@@ -336,7 +336,7 @@ async def test_a_port_in_use_is_told_in_the_words_of_the_readme() -> None:
 def test_credentials_are_named_in_the_order_in_which_they_are_looked_for() -> None:
     rows = re.findall(r"^\d\. (.+)$", README, re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)]
-    looked_for = re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", auth.__doc__ or "")
+    looked_for = re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", credentials.__doc__ or "")
     assert named == looked_for
 
 

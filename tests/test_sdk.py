@@ -11,12 +11,13 @@ import pytest
 
 from aioapp import errors
 from aioapp.app import simulated
-from aioapp.auth import fixed
-from aioapp.events import Event, Message
-from aioapp.fold import fold
-from aioapp.generation import Call, Prompt, Turn
+from aioapp.credentials import fixed
+from aioapp.generation import Call
+from aioapp.messages.prompt import Prompt, Turn
+from aioapp.messages.events import Event, Message
+from aioapp.messages.fold import fold
 from aioapp.upstream.claude import Claude
-from aioapp.upstream.requests import encode
+from aioapp.upstream.request import encode
 from aioapp.upstream.retries import Retries
 from tests.upstreams import BLOCK, START, Connection, Script, delta, frame, upstream, whole
 

@@ -12,9 +12,9 @@ from anthropic import (
 )
 from yarl import URL
 
-from aioapp import simulator
-from aioapp.simulation.reserved import REFUSED, TROUBLED
-from aioapp.simulator import create_simulator, main, serve
+from aioapp.simulator import server as simulator
+from aioapp.simulator.server import create_simulator, main, serve
+from aioapp.simulator.reserved import REFUSED, TROUBLED
 from tests.simulated import HEADERS, asynchronous, body, post, running, text_in
 
 base = pytest.fixture(running)

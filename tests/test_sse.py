@@ -11,11 +11,11 @@ import pytest
 import requests
 
 from aioapp.app import create_app
-from aioapp.auth import fixed
+from aioapp.credentials import fixed
 from aioapp.generation import Batch, Call
 from aioapp.settings import Settings
-from aioapp.upstream.frames import Frames
-from aioapp.web.sse import text_event
+from aioapp.upstream.event_parser import Frames
+from aioapp.web.operations.sse import text_event
 from tests.conftest import Serve, start, with_services
 from tests.upstreams import BLOCK, END, START, Connection, Flood, delta, frame, upstream, whole
 

@@ -11,10 +11,11 @@ import aiohttp
 import pytest
 
 from aioapp import errors
-from aioapp.auth import fixed
-from aioapp.events import Event
-from aioapp.fold import fold
-from aioapp.generation import Call, Prompt, Turn
+from aioapp.credentials import fixed
+from aioapp.generation import Call
+from aioapp.messages.prompt import Prompt, Turn
+from aioapp.messages.events import Event
+from aioapp.messages.fold import fold
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.retries import Retries
 from aioapp.upstream.session import client_session

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aioapp.app import create_app
-from aioapp.auth import fixed
+from aioapp.credentials import fixed
 from aioapp.settings import Settings
 from tests.conftest import start
 from tests.test_sse import decoded

@@ -7,10 +7,10 @@ import aiohttp
 import pytest
 
 from aioapp import errors
-from aioapp.auth import fixed
-from aioapp.events import Usage
+from aioapp.credentials import fixed
 from aioapp.generation import Call, compose
 from aioapp.layers import metered, timed
+from aioapp.messages.events import Usage
 from aioapp.upstream.claude import Claude, unanswered
 from aioapp.upstream.retries import Retries
 from tests.test_upstream import Waits, call, claude, cut_before_a_byte, failing, never, streaming

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aioapp.clients import Client
+from aioapp.callers import Client
 from aioapp.errors import BudgetSpent, StoreUnavailable
 from aioapp.layers.budgeted import reserved
-from aioapp.limits import Board, Limiter, PrivateBoard, Reservation
-from aioapp.limits.shared import NAME, SharedBoard
-from aioapp.limits.table import SETTLING
-from aioapp.store.database import Database
+from aioapp.store.embedded.allowance import Limiter, Reservation
+from aioapp.store.embedded.board.board import Board, PrivateBoard
+from aioapp.store.embedded.board.directory import SETTLING
+from aioapp.store.embedded.board.file import NAME, SharedBoard
+from aioapp.store.embedded.database import Database
 from aioapp.usage import Ledger
 from tests.generations import Clock, ended, ledger_at, with_budget
 

@@ -6,8 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aioapp.clients import NANO, NOBODY
-from aioapp.events import Usage
+from aioapp.callers import NANO, NOBODY
+from aioapp.messages.events import Usage
 from aioapp.usage import DEFAULT_PRICES
 from tests.conftest import Serve
 from tests.contract import contract

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioapp.generation import Prompt, Turn
-from aioapp.simulation.messages import estimate
-from aioapp.upstream.requests import encode
+from aioapp.messages.prompt import Prompt, Turn
+from aioapp.simulator.messages import estimate
+from aioapp.upstream.request import encode
 from aioapp.usage.estimate import DOUBLY, GROWING, JAMO, MOST_COUNTED, most_tokens, size
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]))

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from aioapp.clients import NANO, NOBODY, Client
+from aioapp.callers import NANO, NOBODY, Client
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
-from aioapp.events import Usage
-from aioapp.limits import Limiter, PrivateBoard
-from aioapp.store.database import PATIENCE, Database
+from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.board.board import PrivateBoard
+from aioapp.messages.events import Usage
+from aioapp.store.embedded.database import PATIENCE, Database
 from aioapp.usage import Ledger
 from tests.generations import DOLLAR, SONNET, WEB, Clock, Written, ended, hold, ledger_at, with_budget, written
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioapp.clients import NANO, matching
-from aioapp.events import Usage
+from aioapp.callers import NANO, matching
+from aioapp.messages.events import Usage
 from aioapp.usage.prices import DEFAULT_PRICES, parse_prices
 
 MILLION = 1_000_000

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from aioapp.books import running
-from aioapp.clients import Client
+from aioapp.callers import Client
 from aioapp.errors import StoreUnavailable
-from aioapp.limits import Limiter, PrivateBoard
-from aioapp.store.database import Database
+from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.board.board import PrivateBoard
+from aioapp.store.embedded.database import Database
 from aioapp.usage import Ledger
 from tests.generations import DOLLAR, WEB, Written, ended, ledger_at, written
 from tests.processes import started, until

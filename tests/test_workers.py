@@ -15,12 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from aioapp.cli.supervisor import counting
 from aioapp.settings import Settings
-from aioapp.supervisor import counting
 from tests.keyed import database, make_key, revoke, shown
 from tests.processes import NOTHING, PATIENCE, Server, alive, serving, text_of, until, upstream_at
 from tests.test_shutdown import Held
-from tests.test_supervisor import kept, stopped
+from tests.test_cli_supervisor import kept, stopped
 from tests.upstreams import Upstream, upstream
 
 ASK = {"prompt": "Hi", "max_tokens": 100}

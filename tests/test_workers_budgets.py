@@ -7,13 +7,13 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from aioapp.clients import NANO
-from aioapp.events import Usage
+from aioapp.callers import NANO
+from aioapp.messages.events import Usage
 from aioapp.usage import DEFAULT_PRICES
 from tests.keyed import database, make_key, shown
 from tests.processes import serving, until, upstream_at
 from tests.test_shutdown import Held
-from tests.test_supervisor import stopped
+from tests.test_cli_supervisor import stopped
 from tests.test_workers import Answer, Caller, cut_off, in_flight, team
 from tests.upstreams import upstream
 

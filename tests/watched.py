@@ -9,9 +9,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from aioapp import logs
 from aioapp.app import create_app, runner_of
 from aioapp.settings import from_environ
+from aioapp.telemetry import logs
 
 
 class Held:

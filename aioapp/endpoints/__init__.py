@@ -12,9 +12,9 @@ from aioapp.endpoints.generate import GENERATE
 from aioapp.endpoints.metrics import METRICS
 from aioapp.endpoints.usage import USAGE
 from aioapp.web.endpoint import Endpoint
-from aioapp.web.operation import Operation, rest
-from aioapp.web.sse import stream
-from aioapp.web.ws import websocket
+from aioapp.web.operations.operation import Operation, rest
+from aioapp.web.operations.sse import stream
+from aioapp.web.operations.websocket import websocket
 
 OPERATIONS: tuple[Operation, ...] = (GENERATE, CHAT)
 

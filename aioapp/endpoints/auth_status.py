@@ -3,7 +3,8 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from aioapp.endpoints.health import AUTH_TYPES
-from aioapp.web import SERVICES, wire
+from aioapp.web import answers
+from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response
 from aioapp.web.schemas import SAMPLE
 
@@ -39,7 +40,7 @@ async def auth_status(request: web.Request) -> web.Response:
             "summary": status.summary,
         },
         "client_initialized": status.is_usable,
-        "timestamp": wire.now(),
+        "timestamp": answers.now(),
     })
 
 

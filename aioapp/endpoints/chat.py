@@ -4,9 +4,9 @@ from typing import Any
 
 from marshmallow import fields
 
-from aioapp.generation import Prompt, Turn
+from aioapp.messages.prompt import Prompt, Turn
 from aioapp.web.fields import choice, many, one, text, whole
-from aioapp.web.operation import Operation, prompt_of
+from aioapp.web.operations.operation import Operation, prompt_of
 from aioapp.web.schemas import MOST_TEXT, Answer, Body, Options
 
 MOST_TURNS = 500

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from aioapp.web.address import reached_at
 from aioapp.web.endpoint import Endpoint, Handler, json_response
-from aioapp.web.files import send_file
-from aioapp.web.operation import Operation
+from aioapp.web.operations.operation import Operation
+from aioapp.web.server.files import send_file
 
 PAGES = Path(__file__).parent.parent / "pages"
 OURS = ("swagger.js", "redoc-init.js")
@@ -63,7 +63,7 @@ def openapi(served: Sequence[Endpoint], operations: Sequence[Operation]) -> Hand
     """The document is made when it is first asked for: apispec takes longer to load than the rest to start."""
     @cache
     def made() -> dict[str, Any]:
-        from aioapp.web.openapi import document
+        from aioapp.web.openapi.document import document
         return document(served, operations)
 
     async def handle(request: web.Request) -> web.Response:

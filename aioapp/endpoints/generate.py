@@ -2,9 +2,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aioapp.generation import Prompt, Turn
+from aioapp.messages.prompt import Prompt, Turn
 from aioapp.web.fields import text, whole
-from aioapp.web.operation import Operation, prompt_of
+from aioapp.web.operations.operation import Operation, prompt_of
 from aioapp.web.schemas import Options
 
 

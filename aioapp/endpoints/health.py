@@ -2,7 +2,8 @@
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from aioapp.web import SERVICES, wire
+from aioapp.web import answers
+from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response
 from aioapp.web.schemas import SAMPLE
 
@@ -32,12 +33,12 @@ async def health(request: web.Request) -> web.Response:
         "claude_client": "initialized" if ready else "not initialized",
         "auth_type": status.kind if ready else None,
         "model": services.model,
-        "timestamp": wire.now(),
+        "timestamp": answers.now(),
     }, status=200 if healthy else 503)
 
 
 async def live(request: web.Request) -> web.Response:
-    return json_response({"status": "alive", "timestamp": wire.now()})
+    return json_response({"status": "alive", "timestamp": answers.now()})
 
 
 HEALTH = Endpoint(

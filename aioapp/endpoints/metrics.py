@@ -3,8 +3,8 @@ import asyncio
 
 from aiohttp import web
 
-from aioapp.metrics import CONTENT_TYPE
-from aioapp.web import SERVICES
+from aioapp.telemetry.metrics import CONTENT_TYPE
+from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint
 
 

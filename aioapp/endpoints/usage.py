@@ -6,10 +6,12 @@ from functools import partial
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from aioapp.clients import NANO, Client
-from aioapp.endpoints.figures import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures
-from aioapp.usage import Ledger, reports
-from aioapp.web import CLIENT, SERVICES, wire
+from aioapp.callers import NANO, Client
+from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures
+from aioapp.store.embedded import reports
+from aioapp.usage import Ledger
+from aioapp.web import answers
+from aioapp.web.context import CLIENT, SERVICES
 from aioapp.web.endpoint import Endpoint, json_response
 from aioapp.web.schemas import SAMPLE
 
@@ -43,11 +45,11 @@ async def usage(request: web.Request) -> web.Response:
         "limits": asdict(client.limits),
         "budget": spent(client, services.ledger, now=now),
         **own,
-        "timestamp": wire.now(),
+        "timestamp": answers.now(),
     })
 
 
-def spent(client: Client, ledger: Ledger, *, now: datetime) -> wire.Object | None:
+def spent(client: Client, ledger: Ledger, *, now: datetime) -> answers.Object | None:
     if client.budget is None:
         return None
     return {

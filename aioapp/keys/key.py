@@ -4,11 +4,11 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Literal, TypeVar
 
-from aioapp.clients import NANO, UNLIMITED, Budget, Client, Limits, fits
+from aioapp.callers import NANO, UNLIMITED, Budget, Client, Limits, fits
 
 T = TypeVar("T", int, datetime)
 State = Literal["active", "expired", "revoked"]
@@ -25,6 +25,8 @@ MOST = 10**9
 """Of what a limit counts, and of dollars."""
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """Not all later times exist in every time zone."""
+LONGEST_GRACE = timedelta(days=365)
+"""How long a secret lasts at most that was replaced by a new one."""
 
 SECRET = re.compile(r"aio_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
 """A prefix to recognise it by, its public id, and 256 bits in base64 (RFC 4648 §5)."""

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from functools import partial
 from sqlite3 import Connection
 
-from aioapp.clients import Client
+from aioapp.callers import Client
 from aioapp.errors import StoreUnavailable, Unauthorized
-from aioapp.keys import table
 from aioapp.keys.key import SECRET, Key, Secret, proves
-from aioapp.store.database import RETRY_AFTER, Database
-from aioapp.store.kept import remember
+from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.database import RETRY_AFTER, Database
+from aioapp.store.embedded.marker import remember
 
 UNKNOWN = "This key is not known."
 MOST_READ = 100

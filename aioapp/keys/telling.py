@@ -4,7 +4,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from aioapp.clients import NANO, Limits
+from aioapp.callers import NANO, Limits
 from aioapp.keys.key import Key
 
 NONE = "-"

@@ -4,9 +4,8 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from aioapp.clients import NANO
-from aioapp.keys.key import END_OF_TIME, MOST
-from aioapp.keys.table import LONGEST_GRACE
+from aioapp.callers import NANO
+from aioapp.keys.key import END_OF_TIME, LONGEST_GRACE, MOST
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 AMOUNT = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")

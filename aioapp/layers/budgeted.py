@@ -2,10 +2,11 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aioapp.clients import Client
+from aioapp.callers import Client
 from aioapp.errors import AppError
 from aioapp.generation import Batch, Call, Generate, Layer
-from aioapp.limits import Limiter, Reservation, Stale
+from aioapp.store.embedded.allowance import Limiter, Reservation
+from aioapp.store.embedded.board.purse import Stale
 from aioapp.usage import Ledger, Prices, most_tokens
 
 LOOKS = 5

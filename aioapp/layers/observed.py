@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from aioapp.errors import AppError
-from aioapp.events import Usage
 from aioapp.generation import Batch, Call, Generate, Layer, Outcome, Record
+from aioapp.messages.events import Usage
 
 
 def observed(

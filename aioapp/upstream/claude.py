@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
-from aioapp.auth import Credentials
+from aioapp.credentials import Credentials
 from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch, Call
-from aioapp.upstream import failures, requests
+from aioapp.upstream import error_mapping, request
 from aioapp.upstream.retries import Retries, is_transient
 from aioapp.upstream.stream import in_one_piece, is_plain, read_at_most, streamed
 
@@ -54,13 +54,13 @@ class Claude:
             raise
         except (aiohttp.ClientError, OSError) as error:
             call.meter.lose(call)
-            raise failures.of_exception(error) from error
+            raise error_mapping.of_exception(error) from error
         finally:
             response.release()
 
     async def _connect(self, call: Call) -> aiohttp.ClientResponse:
         """An answer with status 200, of which nothing has been read, after as many tries as `retries` allows."""
-        body = requests.encode(call.prompt, live=call.live)
+        body = request.encode(call.prompt, live=call.live)
         attempt = 0
         while True:
             attempt += 1
@@ -79,7 +79,7 @@ class Claude:
         credentials = await self.credentials.headers()
         call.meter.ask()
         try:
-            response = await self._post(body, requests.headers(call.prompt, credentials), live=call.live)
+            response = await self._post(body, request.headers(call.prompt, credentials), live=call.live)
         except (aiohttp.ClientError, OSError) as error:
             return unanswered(error, call)
         if response.status == 200:
@@ -122,10 +122,10 @@ def unanswered(error: Exception, call: Call) -> Refusal:
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
             call.meter.spare()
         case aiohttp.SocketTimeoutError():
-            return Refusal(failures.of_exception(error), transient=False, why="silence")
+            return Refusal(error_mapping.of_exception(error), transient=False, why="silence")
         case _:
             call.meter.lose(call)
-    return Refusal(failures.of_exception(error), transient=True, why=type(error).__name__)
+    return Refusal(error_mapping.of_exception(error), transient=True, why=type(error).__name__)
 
 
 async def refused(response: aiohttp.ClientResponse) -> Refusal:
@@ -133,8 +133,8 @@ async def refused(response: aiohttp.ClientResponse) -> Refusal:
     async with response:
         body = await read_at_most(response, LARGEST_ERROR)
     return Refusal(
-        failures.of_status(response.status, headers=response.headers, body=body),
+        error_mapping.of_status(response.status, headers=response.headers, body=body),
         transient=is_transient(response.status, response.headers),
         why=f"status {response.status}, {response.headers.get('request-id', 'no request id')}",
-        asked=failures.retry_after(response.headers),
+        asked=error_mapping.retry_after(response.headers),
     )

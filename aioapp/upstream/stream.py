@@ -6,10 +6,10 @@ from contextlib import suppress
 import aiohttp
 
 from aioapp.errors import AppError, UpstreamFailed
-from aioapp.events import Event
 from aioapp.generation import Batch
-from aioapp.upstream import failures
-from aioapp.upstream.frames import Frames
+from aioapp.messages.events import Event
+from aioapp.upstream import error_mapping
+from aioapp.upstream.event_parser import Frames
 from aioapp.upstream.order import Order
 
 LARGEST_ANSWER = 32 * 2**20
@@ -64,8 +64,10 @@ async def read(content: aiohttp.StreamReader) -> bytes:
 
 
 async def streamed(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
-    """The events of a stream in the order that `aioapp.events` draws, or the error that says what was wrong, but not
-    before what came ahead of it."""
+    """The events of a stream in the order that `aioapp.messages.events` draws.
+
+    Raises the error that says what was wrong with it, but not before what came ahead of that.
+    """
     frames, order, left = Frames(), Order(), LARGEST_ANSWER
     while data := await read(response.content):
         for piece in sliced(data):
@@ -105,7 +107,7 @@ def sound(batch: list[Event], order: Order) -> tuple[list[Event], AppError | Non
     if fitting < errors:
         return batch[:fitting], UpstreamFailed(f"Claude sent a {names[fitting]} event where none can be.")
     if errors < len(names):
-        return batch[:errors], failures.of_event(batch[errors])
+        return batch[:errors], error_mapping.of_event(batch[errors])
     return batch, None
 
 

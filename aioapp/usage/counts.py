@@ -2,7 +2,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from aioapp.clients import Client
+from aioapp.callers import Client
 
 
 class Counts(Protocol):

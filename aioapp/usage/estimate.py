@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from unicodedata import combining, decomposition, normalize
 
-from aioapp.generation import Prompt
+from aioapp.messages.prompt import Prompt
 
 PER_TURN = 16
 PER_PROMPT = 64

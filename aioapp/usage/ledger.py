@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import NamedTuple, NoReturn
 
-from aioapp.clients import Client, Spent
+from aioapp.callers import Client, Spent
 from aioapp.errors import StoreUnavailable
 from aioapp.generation import Record
-from aioapp.store.database import RETRY_AFTER, Database
-from aioapp.usage.accounts import Account, Accounts, read_spent
+from aioapp.store.embedded.database import RETRY_AFTER, Database
+from aioapp.usage.budgets import Account, Accounts, read_spent
+from aioapp.usage.buffer import Pending
 from aioapp.usage.counts import Counts
 from aioapp.usage.names import Names
-from aioapp.usage.pending import Pending
 from aioapp.usage.plain import LONGEST_PROMPT, plain
 
 GATHER = 0.25

@@ -1,5 +1,5 @@
 """What callers and Claude say, made fit for the database: one value that it cannot hold would keep all others out."""
-from aioapp.events import Usage
+from aioapp.messages.events import Usage
 
 LONGEST_NAME = 256
 LONGEST_PROMPT = 10_000

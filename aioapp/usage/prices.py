@@ -8,8 +8,8 @@ from functools import lru_cache
 from math import lcm
 from typing import NamedTuple
 
-from aioapp.clients import NANO, matching
-from aioapp.events import Usage
+from aioapp.callers import NANO, matching
+from aioapp.messages.events import Usage
 
 MILLION = 1_000_000
 REMEMBERED = 512

@@ -6,11 +6,9 @@ from typing import Any, Literal
 from aiohttp import HttpVersion11, hdrs, web
 from marshmallow import Schema
 
-from aioapp.errors import (
-    AppError, Forbidden, LimitReached, StoreUnavailable, Unauthorized, UnsupportedMediaType,
-)
-from aioapp.web import wire
-from aioapp.web.loading import decoded, give_way, loaded
+from aioapp.errors import AppError, Forbidden, LimitReached, StoreUnavailable, Unauthorized, UnsupportedMediaType
+from aioapp.web import answers
+from aioapp.web.validation import decoded, give_way, loaded
 
 JSON = {"Content-Type": "application/json"}
 
@@ -94,4 +92,4 @@ def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:
 
 def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None,
                   ) -> web.Response:
-    return web.Response(body=wire.encode(body), status=status, headers={**JSON, **(headers or {})})
+    return web.Response(body=answers.encode(body), status=status, headers={**JSON, **(headers or {})})

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from marshmallow import RAISE, Schema, fields, validate
 
-from aioapp.generation import Effort
+from aioapp.messages.prompt import Effort
 from aioapp.web.fields import MOST_PROBLEMS, choice, many, number, text
 
 MOST_TEXT = 500_000

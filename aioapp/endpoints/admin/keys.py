@@ -7,13 +7,15 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from aioapp import errors
-from aioapp.clients import Client
-from aioapp.endpoints.admin.shapes import (
+from aioapp.callers import Client
+from aioapp.endpoints.admin.key_schemas import (
     KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody, asked_for,
 )
-from aioapp.keys import Key, table
+from aioapp.keys import Key
 from aioapp.keys.telling import told
-from aioapp.web import CLIENT, SERVICES, wire
+from aioapp.store.embedded import keys as table
+from aioapp.web import answers
+from aioapp.web.context import CLIENT, SERVICES
 from aioapp.web.endpoint import Endpoint, Handler, json_response, read_body
 from aioapp.web.schemas import SAMPLE
 
@@ -44,7 +46,7 @@ def may_grant(connection: Connection, wanted: Key, *, by: Client, at: datetime) 
 async def listed(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
     keys = await request.app[SERVICES].database.read(table.listed)
-    return json_response({"keys": [told(key, at=at) for key in keys], "timestamp": wire.now()})
+    return json_response({"keys": [told(key, at=at) for key in keys], "timestamp": answers.now()})
 
 
 async def shown(request: web.Request) -> web.Response:
@@ -99,7 +101,7 @@ def named(request: web.Request) -> str:
 
 
 def one_key(key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
-    said: dict[str, Any] = {"key": told(key, at=datetime.now(UTC)), "timestamp": wire.now()}
+    said: dict[str, Any] = {"key": told(key, at=datetime.now(UTC)), "timestamp": answers.now()}
     # Not even a browser's cache is told a secret (RFC 9111 §5.2.2.5).
     return json_response(said if secret is None else {**said, "secret": secret}, status=status,
                          headers={"Cache-Control": "no-store"})

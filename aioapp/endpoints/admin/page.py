@@ -12,13 +12,13 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from aioapp import errors
-from aioapp.keys import sessions
-from aioapp.web import SERVICES
+from aioapp.store.embedded import sessions
+from aioapp.web.access.policy import COOKIE, administrator, cookie, is_foreign
 from aioapp.web.address import reached_at
-from aioapp.web.admission import COOKIE, administrator, cookie, is_foreign
+from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint
-from aioapp.web.failures import as_app_error, headers_of
-from aioapp.web.files import send_file
+from aioapp.web.error_responses import as_app_error, headers_of
+from aioapp.web.server.files import send_file
 
 PAGES = Path(__file__).parents[2] / "pages"
 ASSETS = ("admin.css", "admin.js")

@@ -7,9 +7,10 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from aioapp import errors
-from aioapp.endpoints.figures import DAY, FIGURES, FiguresAnswer, figures
-from aioapp.usage import reports
-from aioapp.web import SERVICES, wire
+from aioapp.endpoints.usage_schemas import DAY, FIGURES, FiguresAnswer, figures
+from aioapp.store.embedded import reports
+from aioapp.web import answers
+from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response, read_query
 from aioapp.web.fields import choice, counted, day, text
 from aioapp.web.schemas import SAMPLE, Body, UsageAnswer
@@ -75,19 +76,19 @@ async def usage(request: web.Request) -> web.Response:
     since: date = asked.get("since") or max(until, EARLIEST) - timedelta(days=DAYS - 1)
     await services.ledger.flush()
 
-    def report(connection: Connection) -> wire.Object:
+    def report(connection: Connection) -> answers.Object:
         return {"total": reports.total(connection, since=since, until=until),
                 "rows": reports.by(connection, asked["by"], since=since, until=until)}
 
     return json_response({"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(),
-                          **await services.database.read(report), "timestamp": wire.now()})
+                          **await services.database.read(report), "timestamp": answers.now()})
 
 
 async def latest(request: web.Request) -> web.Response:
     asked, services = read_query(request, REQUESTS_QUERY), request.app[SERVICES]
     await services.ledger.flush()
     found = await services.database.read(partial(reports.latest, limit=asked["limit"], key=asked.get("key")))
-    return json_response({"requests": found, "timestamp": wire.now()})
+    return json_response({"requests": found, "timestamp": answers.now()})
 
 
 USAGE_QUERY, REQUESTS_QUERY = UsageQuery(), RequestsQuery()

@@ -1,0 +1,185 @@
+"""The command line: `python -m aioapp`."""
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Protocol
+
+import aioapp
+from aioapp import startup
+from aioapp.cli import keys, supervisor
+from aioapp.cli.supervisor.lifeline import follow
+from aioapp.settings import LIFELINE, SettingError, Settings, from_command_line
+from aioapp.settings.location import database_path
+from aioapp.telemetry import logs
+
+if TYPE_CHECKING:
+    from aiohttp.web import Application
+
+BACKLOG = 2048
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Build(Protocol):
+    """What makes the application: `create_app`, or a function of yours that calls it."""
+
+    def __call__(self, settings: Settings, *, loopback: bool) -> "Application": ...
+
+
+def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> int:
+    """Serve what `build` makes until a signal ends it; `keys …` is for whoever makes keys (`commands`).
+
+    Returns the exit status: 2 for a setting that cannot be used.
+
+    Workers are started as this process was, so whoever passes `argv` passes none that asks for them.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["keys"]:
+        return keys.run(given[1:], os.environ)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C before we can end in order ends us without a traceback
+    try:
+        settings = from_command_line(given, os.environ)
+        supervisor.check(settings)
+        logs.configure(settings)
+        listening = prepared(settings)
+    except SettingError as error:
+        print(f"aioapp: {error}", file=sys.stderr)
+        return 2
+    raise_file_limit()
+    with listening, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        if settings.supervised:
+            runner.run(supervisor.supervise(
+                settings, listening, program=sys.orig_argv[1:], environ=os.environ,
+                stop=first_signal, address=address_of(listening), answering=lambda: greet(listening)))
+        else:
+            runner.run(serve(settings, listening, build=build))
+    return 0
+
+
+async def serve(settings: Settings, listening: socket.socket, *, build: Build | None = None) -> None:
+    """Serve on `listening` until SIGINT or SIGTERM; a second one ends what still runs at once."""
+    stop, lifeline = first_signal(), os.environ.get(LIFELINE)
+    if lifeline is not None:
+        follow(int(lifeline))
+    from aiohttp.web import SockSite
+
+    from aioapp.app import create_app, drain, runner_of
+    app = (build or create_app)(settings, loopback=is_loopback(listening))
+    runner = runner_of(app)
+    await runner.setup()
+    try:
+        await SockSite(runner, listening, backlog=BACKLOG).start()
+        if lifeline is None:
+            greet(listening)
+        await stop.wait()
+        await drain(app, settings.shutdown_timeout, delay=settings.drain_delay)
+    finally:
+        await runner.cleanup()
+
+
+def prepared(settings: Settings) -> socket.socket:
+    """The socket to serve on, once it is safe to. A worker's supervisor has seen to that. Raises `SettingError`."""
+    listening = listen(settings)
+    try:
+        if LIFELINE not in os.environ:
+            startup.check(settings, database_path(settings.database, os.environ), where=reachable_at(listening))
+    except SettingError:
+        listening.close()
+        raise
+    return listening
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket to serve on: an inherited one, or a new one. Raises `SettingError` where there is none to be had."""
+    where = f"{settings.host} port {settings.port}" if settings.fd is None else f"--fd {settings.fd}"
+    try:
+        return bound(settings.host, settings.port) if settings.fd is None else inherited(settings.fd)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that is none, `a..b` say
+        why = reason(error)
+        raise SettingError(f"cannot listen on {where}: {why}") from None
+
+
+def reason(error: OSError | UnicodeError) -> str:
+    """Why there is no socket, without the address, which socket.create_server() says once more."""
+    match error:
+        case socket.gaierror(strerror=str(said)):
+            return said
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+    return str(error)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A new socket, on IPv4 where `host` has both: that is what `localhost` has always meant to callers."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV)
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return socket.create_server((str(address[0]), int(address[1])), family=family, backlog=BACKLOG)
+
+
+def inherited(fd: int) -> socket.socket:
+    listening = socket.socket(fileno=fd)
+    if listening.family in (socket.AF_INET, socket.AF_INET6) and listening.type == socket.SOCK_STREAM:
+        return listening
+    listening.detach()
+    raise OSError("it is no TCP socket")
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Whether only this machine can reach the socket."""
+    return ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def reachable_at(listening: socket.socket) -> str | None:
+    """Where others reach the socket, None if only this machine can."""
+    return None if is_loopback(listening) else str(listening.getsockname()[0])
+
+
+def address_of(listening: socket.socket) -> tuple[str, int]:
+    """Where a caller on this machine finds the socket: one that listens everywhere is on loopback too."""
+    host, port = listening.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+
+
+def greet(listening: socket.socket) -> None:
+    host, port = address_of(listening)
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"aioapp {aioapp.__version__} serves {url} (try {url}/docs; Ctrl+C stops it)", flush=True)
+
+
+def first_signal() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM. The second is handled as if nobody had waited: it ends the process."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin() -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in SIGNALS:
+        try:
+            loop.add_signal_handler(number, begin)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(begin))
+    return stop
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop where it is installed, else asyncio's own."""
+    if find_spec("uvloop") is None:
+        return None
+    import uvloop
+    return uvloop.new_event_loop
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: every stream takes two, and a shell's usual limit is 1024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

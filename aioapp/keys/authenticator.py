@@ -1,0 +1,77 @@
+"""Who may come in: the one place that tells callers apart. What a request looks like is `web.admission`'s business."""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aioapp.callers import Client, Limits
+from aioapp.errors import Forbidden, Unauthorized
+from aioapp.keys import Keyring
+from aioapp.store.embedded.allowance import Limiter
+
+
+Stranger = tuple[str, bool]
+"""A caller's address, and whether it is a program of this machine that asks, by a name of loopback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """With any key defined, everybody needs one. Without, `anonymous` are the limits of each address.
+
+    `open` lets in everybody where there are no keys, from anywhere; else only this machine's own programs come in, and
+    only by a name of loopback, which no web page can be tricked into using (DNS rebinding).
+    """
+
+    keyring: Keyring
+    limiter: Limiter
+    anonymous: Limits
+    open: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is known who may come in."""
+        return self.keyring.ready
+
+    @property
+    def keyless(self) -> bool:
+        """Whether there are no keys, for certain: a database that cannot be read may hold some."""
+        return self.keyring.ready and not self.keyring.guarded
+
+    def client(self, given: str | None, *, stranger: Callable[[], Stranger]) -> Client:
+        """Who shows `given`, or, where there are no keys, what `stranger` tells of the caller.
+
+        Raises `Unauthorized` or `StoreUnavailable`.
+        """
+        if self.keyring.guarded:
+            if given is None:
+                raise Unauthorized("Send your key in the header X-API-Key, or as Authorization: Bearer.")
+            return self.keyring.find(given)
+        address, local = stranger()
+        if not (self.open or local):
+            raise Unauthorized(
+                "There are no keys yet, and you are not on this machine, or come through a proxy. Whoever runs this "
+                "server makes a key with `aioapp keys create`, or says --allow-anonymous.")
+        return Client(name=address, limits=self.anonymous)
+
+    def still(self, client: Client) -> Client:
+        """The same caller, as it is now. Raises `Unauthorized` where it may no longer come in."""
+        if client.known:
+            return self.keyring.holder(client.secret)
+        if self.keyring.guarded:
+            raise Unauthorized("This server asks for a key now.")
+        return client
+
+    def administrator(self, given: str | None, *, opener: str | None = None) -> Client:
+        """The admin key that is shown as `given`, or, by its public id, the secret `opener` of a session.
+
+        Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`.
+        """
+        if not self.keyring.guarded:
+            raise Forbidden("There is no admin key yet. Whoever runs this server makes one with: "
+                            "aioapp keys create NAME --admin")
+        client = self.keyring.holder(opener) if opener else self.client(given, stranger=lambda: ("", False))
+        if not client.admin:
+            raise Forbidden("This needs an admin key.")
+        return client
+
+    def admit(self, client: Client) -> int:
+        """Count one request. Raises `LimitReached`. Returns when it was counted, for `Call.admitted`."""
+        return self.limiter.admit(client)

@@ -1,0 +1,50 @@
+"""What must hold before the server opens: it can keep its books, and lets in nobody unawares."""
+import logging
+from contextlib import closing
+from pathlib import Path
+
+from aioapp.settings import SettingError, Settings
+from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.database import connect
+from aioapp.store.embedded.errors import FAILURES, reason
+from aioapp.usage import parse_prices
+
+log = logging.getLogger("aioapp.app")
+
+OPEN_TO_PAGES = (
+    "There are no keys, and pages of any origin may call: any web page that you open can use this server and spend "
+    "your credit. Name the pages that may with --cors-origin, or create a key with: aioapp keys create NAME")
+OPEN_TO_ALL = "There are no keys: everybody who reaches %s can use this server and spend your credit."
+NEEDS_KEYS = (
+    "{where} is not on loopback, and there are no keys: everybody who reaches it could spend your credit. "
+    "Create one with `aioapp keys create NAME`, or say --allow-anonymous")
+
+
+def check(settings: Settings, database: Path, *, where: str | None) -> None:
+    """Raises `SettingError`. `where` is the address that others can reach, None if only this machine can."""
+    check_prices(settings)
+    if has_keys(database):
+        return
+    if where is not None and not settings.allow_anonymous:
+        raise SettingError(NEEDS_KEYS.format(where=where))
+    if where is not None:
+        log.warning(OPEN_TO_ALL, where)
+    if "*" in settings.cors_origins:
+        log.warning(OPEN_TO_PAGES)
+
+
+def check_prices(settings: Settings) -> None:
+    if settings.prices is not None:
+        try:
+            parse_prices(settings.prices)
+        except ValueError as error:
+            raise SettingError(f"--prices: {error}") from None
+
+
+def has_keys(database: Path) -> bool:
+    """Whether any key was ever made. Makes the database where there is none. Raises `SettingError`."""
+    try:
+        with closing(connect(database, create=True)) as connection:
+            return bool(table.listed(connection))
+    except FAILURES as error:
+        raise SettingError(f"--database: {database} cannot be used: {reason(error)}") from None

@@ -1,0 +1,1 @@
+"""What whoever runs the server is told: log lines and metrics."""

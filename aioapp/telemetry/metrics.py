@@ -1,0 +1,181 @@
+"""What is counted for Prometheus. Labels take few values: what a caller makes up never becomes one.
+
+Names and units are those of https://prometheus.io/docs/practices/naming; money is in US dollars (ISO 4217).
+"""
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aioapp import __version__, errors
+from aioapp.callers import NANO, Limits
+from aioapp.generation import Record
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Histogram
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+ANONYMOUS = "anonymous"
+OTHER = "other"
+
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+LIMITS = frozenset({"budget", *(limit.name for limit in fields(Limits))})
+FAILURES = frozenset(error.__name__ for error in (
+    errors.CredentialsRefused, errors.Overloaded, errors.RateLimited, errors.Unavailable, errors.UpstreamFailed,
+    errors.UpstreamTimeout))
+
+QUICK = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
+USUAL = (0.002, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+FIRST = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+"""The ends of a histogram's buckets, in seconds."""
+
+
+class Metrics:
+    """One process's counts, or, with `shared`, its part of what all processes count that share this folder.
+
+    prometheus-client shares only where the environment said so, by PROMETHEUS_MULTIPROC_DIR, when it was first
+    imported. Only one instance may live in a process that shares.
+    """
+
+    def __init__(self, *, shared: Path | None = None) -> None:
+        # Imported here: it takes 10 ms, and reads the environment as it is then.
+        from prometheus_client import CollectorRegistry, disable_created_metrics
+
+        # They would double the number of series; processes that share have none anyway.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no hints
+        self._shared = shared
+        self._registry = CollectorRegistry()
+        self._paths, self._models, self._keys = Names(200), Names(200), Names(2000)
+        self._set_up_requests()
+        self._set_up_generations()
+        self._set_up_gauges()
+
+    def request(self, *, method: str, path: str, status: int, seconds: float) -> None:
+        """One request, ended. `path` is its route's pattern."""
+        path = self._paths.of(path)
+        self._requests(method if method in METHODS else OTHER, path, status if 100 <= status < 600 else OTHER).inc()
+        self._request_durations(path).observe(seconds)
+
+    def generation(self, record: Record, *, model: str) -> None:
+        """One generation, however it ended. `model` is the row of the price table that it was charged by."""
+        model, key = self._models.of(model), self._keys.of(record.call.client.key or ANONYMOUS)
+        self._generations(model, record.outcome).inc()
+        self._key_generations(key, record.outcome).inc()
+        self._durations(model).observe(record.duration)
+        if record.first is not None:
+            self._firsts(model).observe(record.first)
+        if record.nanodollars > 0:
+            self._cost(model).inc(record.nanodollars / NANO)
+            self._key_cost(key).inc(record.nanodollars / NANO)
+        usage, total = record.usage, 0
+        for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens),
+                            ("cache_write", usage.cache_creation_input_tokens),
+                            ("cache_read", usage.cache_read_input_tokens)):
+            if count > 0:
+                self._tokens(model, kind).inc(count)
+                total += count
+        self._key_tokens(key).inc(total)
+
+    def refused(self, limit: str) -> None:
+        """Something was refused for a limit: one of `LIMITS`."""
+        self._refusals(limit if limit in LIMITS else OTHER).inc()
+
+    def upstream_failed(self, kind: str) -> None:
+        """Claude failed a caller: `kind` is one of `FAILURES`, the name of the error."""
+        self._failures(kind if kind in FAILURES else OTHER).inc()
+
+    def overhead(self, seconds: float) -> None:
+        """What a request that was answered in one piece took beyond the wait for Claude."""
+        self._overheads.observe(seconds)
+
+    def in_flight(self, delta: int) -> None:
+        """So many more generations run, or fewer."""
+        self._in_flight.inc(delta)
+
+    def render(self) -> bytes:
+        """All counts in Prometheus's text format, of content type `CONTENT_TYPE`.
+
+        Our own part alone where what others have counted cannot be read, as when the folder was removed.
+        """
+        from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+
+        if self._shared is None:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        try:
+            multiprocess.MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]  # no hints
+            return generate_latest(everybody)
+        except (OSError, ValueError):  # ValueError: it is no folder
+            return generate_latest(self._registry)
+
+    def _set_up_requests(self) -> None:
+        self._requests = cache(self._counter("requests", "Requests, ended", "method", "path", "status").labels)
+        self._request_durations = cache(self._histogram(
+            "request_duration_seconds", "Time from a request to the end of its answer", "path", buckets=USUAL).labels)
+        self._overheads = self._histogram(
+            "overhead_seconds", "Time that an answer in one piece took beyond the wait for Claude", buckets=QUICK)
+        self._refusals = cache(self._counter("limit_refusals", "Refusals for a limit of this server", "limit").labels)
+        self._failures = cache(self._counter("upstream_failures", "Failures of Claude, told to callers", "kind").labels)
+        # A series that begins at 1 shows no rate for its first step, and these steps matter.
+        for limit in LIMITS:
+            self._refusals(limit)
+        for kind in FAILURES:
+            self._failures(kind)
+
+    def _set_up_generations(self) -> None:
+        self._generations = cache(self._counter("generations", "Generations, ended", "model", "outcome").labels)
+        self._durations = cache(self._histogram(
+            "generation_duration_seconds", "Time that a generation took", "model", buckets=USUAL).labels)
+        self._firsts = cache(self._histogram(
+            "time_to_first_token_seconds", "Time to the first piece of an answer", "model", buckets=FIRST).labels)
+        self._tokens = cache(self._counter("tokens", "Tokens that were used", "model", "kind").labels)
+        self._cost = cache(self._counter("cost_usd", "What generations cost", "model").labels)
+        self._key_generations = cache(self._counter(
+            "key_generations", "Generations of a key, ended", "key", "outcome").labels)
+        self._key_tokens = cache(self._counter("key_tokens", "Tokens that a key used", "key").labels)
+        self._key_cost = cache(self._counter("key_cost_usd", "What a key's generations cost", "key").labels)
+
+    def _set_up_gauges(self) -> None:
+        from prometheus_client import Gauge
+
+        self._in_flight = Gauge(
+            "generations_in_flight", "Generations that run now", namespace="aioapp", registry=self._registry,
+            multiprocess_mode="livesum")
+        self._in_flight.set(0)  # a process that was killed may have had our id, and left its count to us
+        # As a gauge, since processes that share have no Info.
+        Gauge("build_info", "What this server is", ("version",), namespace="aioapp", registry=self._registry,
+              multiprocess_mode="livemax").labels(__version__).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> "Counter":
+        from prometheus_client import Counter
+
+        return Counter(name, text, labels, namespace="aioapp", registry=self._registry)
+
+    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> "Histogram":
+        from prometheus_client import Histogram
+
+        return Histogram(name, text, labels, namespace="aioapp", registry=self._registry, buckets=buckets)
+
+
+class Names:
+    """The values of one label: at most `most` of them, and `OTHER` for what comes after those."""
+
+    __slots__ = ("_known", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._known: set[str] = set()
+        self._most = most
+
+    def of(self, name: str) -> str:
+        if name not in self._known:
+            if len(self._known) >= self._most:
+                return OTHER
+            self._known.add(name)
+        return name
+
+
+def forget(pid: int, folder: Path) -> None:
+    """Take a process that has ended out of what counts only while it runs; its counters stay."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]  # it has no hints

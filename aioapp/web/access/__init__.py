@@ -1,0 +1,1 @@
+"""Whom a route is for, and how much of its limits a caller has left."""

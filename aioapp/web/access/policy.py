@@ -1,0 +1,173 @@
+"""Admits requests: closed by default, open by name. Each endpoint says whom it is for; a route that says nothing, such
+as one of your own program, is for callers.
+"""
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+
+from aiohttp import hdrs, web
+
+from aioapp.callers import Client
+from aioapp.errors import AppError, Forbidden
+from aioapp.keys.authenticator import Stranger
+from aioapp.limits.remaining import policy_field, standing_field
+from aioapp.services import Services
+from aioapp.store.embedded import sessions
+from aioapp.web.address import reached_at
+from aioapp.web.context import ADMITTED, CLIENT, GATE, SERVICES
+from aioapp.web.endpoint import Access, Endpoint, Handler
+from aioapp.web.peer import is_loopback, network_of
+
+ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
+"""Whom each method of each resource is for. What is not in it is for callers."""
+PREFLIGHTED = web.AppKey("preflighted", frozenset[web.AbstractResource])
+"""The resources whose preflights are answered for us, by aiohttp-cors."""
+COOKIE = "aioapp_admin"
+LOOPBACK = re.compile(
+    r"((([a-z0-9-]+\.)*localhost)|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+"""Names that no other machine can have (RFC 6761 §6.3), and perhaps a port."""
+FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+"""What a proxy adds: the caller may be anywhere then."""
+
+
+def serve(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
+    """Add the endpoints' routes, each for whom it says."""
+    app[ACCESS] = {}
+    for endpoint in endpoints:
+        for route in app.router.add_routes([endpoint.route]):
+            set_access(app, route, access=endpoint.access)
+    app[PREFLIGHTED] = frozenset(resource for resource, _ in app[ACCESS])
+
+
+def set_access(app: web.Application, route: web.AbstractRoute, *, access: Access) -> None:
+    """Say whom a route is for: `"open"` is for everybody, `"admin"` for admin keys. Else it is for callers with a key.
+
+    It goes by the route's own resource, not by its path: another application's may read the same.
+    """
+    assert route.resource is not None
+    app[ACCESS][route.resource, route.method] = access
+
+
+@web.middleware
+async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let the request pass as its route says, and note who asks."""
+    services, access = request.app[SERVICES], wanted(request)
+    request[GATE] = services.gate
+    rebinding_refused(request, services)
+    if access in ("open", "itself") or is_preflight(request):
+        return await handler(request)
+    if access == "socket" and shown(request) is None and is_handshake(request) and services.gate.keyring.guarded:
+        return await handler(request)  # a browser's WebSocket shows its key in its first frame
+    if access == "admin":
+        request[CLIENT] = await administrator(request)
+    elif access == "machine":
+        if not is_local(request) or is_foreign(request):
+            request[CLIENT] = services.gate.administrator(shown(request))
+    else:
+        request[CLIENT] = caller(request, services)
+    if access == "caller":
+        request[ADMITTED] = services.gate.admit(request[CLIENT])
+    response = await handler(request)
+    if access == "admin" and not response.prepared:
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # caches do not see that a cookie let it in
+    return response
+
+
+def wanted(request: web.Request) -> Access:
+    resource = request.match_info.route.resource
+    method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
+    return request.app[ACCESS].get((resource, method), "caller") if resource else "known"
+
+
+def caller(request: web.Request, services: Services) -> Client:
+    return services.gate.client(shown(request), stranger=partial(stranger, request))
+
+
+async def administrator(request: web.Request) -> Client:
+    """The admin key that the request shows, or with which the session in its cookie was begun.
+
+    A session is looked up each time, so that its beginning and its end are known to all workers at once.
+    Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`.
+    """
+    services, key = request.app[SERVICES], shown(request)
+    token = cookie(request) if key is None else None
+    if token is None or not services.gate.keyring.guarded:
+        return services.gate.administrator(key)
+    find = partial(sessions.opener, token=token, at=datetime.now(UTC))
+    return services.gate.administrator(None, opener=await services.database.read(find))
+
+
+def introduced(request: web.Request, key: str) -> Client:
+    """Who shows `key` in a frame. Where there are no keys, none is looked at. Raises `Unauthorized`."""
+    return request.app[SERVICES].gate.client(key, stranger=partial(stranger, request))
+
+
+def stranger(request: web.Request) -> Stranger:
+    return network_of(request.remote or ""), is_local(request)
+
+
+def shown(request: web.Request) -> str | None:
+    """The key that the request shows, in whichever of the two headers."""
+    key = request.headers.get("X-API-Key")
+    if key is not None:
+        return key
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def cookie(request: web.Request) -> str | None:
+    """The session in the cookie of the page for administrators; never for a page from elsewhere."""
+    return None if is_foreign(request) else request.cookies.get(COOKIE)
+
+
+def is_foreign(request: web.Request) -> bool:
+    """Whether a page of another origin asks (RFC 6454 §5): of another scheme, host or port, or of none, called `null`.
+
+    To a cookie, another port of the same host is no other site, and to some browsers neither is another scheme.
+    Raises `BadRequest` where the Host header names no host.
+    """
+    origins = set(request.headers.getall(hdrs.ORIGIN, ()))
+    return bool(origins) and origins != {str(reached_at(request).origin())}
+
+
+def is_preflight(request: web.Request) -> bool:
+    """Whether a browser asks if a page may ask; without a key, but aiohttp-cors answers, and nothing of ours is run."""
+    return (request.method == hdrs.METH_OPTIONS and hdrs.ORIGIN in request.headers
+            and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+            and request.match_info.route.resource in request.app[PREFLIGHTED])
+
+
+def is_handshake(request: web.Request) -> bool:
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+
+
+def rebinding_refused(request: web.Request, services: Services) -> None:
+    """Without keys, a page that had its own name point at loopback would be this machine's own program to us."""
+    gate = services.gate
+    if not gate.open and gate.keyless and arrived_locally(request) and not LOOPBACK.fullmatch(request.host):
+        raise Forbidden("This server has no keys, so it answers only to names of loopback, such as localhost. Create a "
+                        "key with `aioapp keys create`, or start the server with --allow-anonymous.")
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether a program of this machine asks, by a name of loopback and through no proxy."""
+    return (arrived_locally(request) and LOOPBACK.fullmatch(request.host) is not None
+            and not any(name in request.headers for name in FORWARDED))
+
+
+def arrived_locally(request: web.Request) -> bool:
+    """Whether the connection came in where only this machine can connect."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return isinstance(name, tuple) and is_loopback(name[0])
+
+
+async def tell_limits(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal's receiver: how much of each limit is left, as draft-ietf-httpapi-ratelimit-headers has it."""
+    client = request.get(CLIENT)
+    if client is None or not (policy := policy_field(client.limits)):
+        return
+    response.headers["RateLimit-Policy"] = policy
+    with suppress(AppError):  # the answer itself is worth more than this
+        response.headers["RateLimit"] = standing_field(request[GATE].limiter.standing(client))

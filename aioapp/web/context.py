@@ -1,0 +1,19 @@
+"""HTTP: how requests come in and how answers, streams and errors go out."""
+from aiohttp import web
+
+from aioapp.callers import Client
+from aioapp.errors import AppError
+from aioapp.generation import Call
+from aioapp.keys.authenticator import Gate
+from aioapp.services import Services
+
+SERVICES = web.AppKey("services", Services)
+REQUEST_ID = web.RequestKey("request_id", str)
+GATE = web.RequestKey("gate", Gate)
+CLIENT = web.RequestKey("client", Client)
+ADMITTED = web.RequestKey("admitted", int)
+CALL = web.RequestKey("call", Call)
+BEGAN = web.RequestKey("began", float)
+PREPARED = web.RequestKey("prepared", bool)
+REFUSED = web.RequestKey("refused", AppError)
+"""What its connection found wrong with it."""

@@ -1,0 +1,61 @@
+"""Exceptions as errors that a caller can see."""
+import logging
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from aioapp import errors
+from aioapp.services import Services
+from aioapp.telemetry.metrics import Metrics
+
+log = logging.getLogger("aioapp.web")
+
+
+def as_app_error(error: Exception, services: Services) -> errors.AppError:
+    """The error to tell for any exception. What is not an error of ours is logged, and told only if `debug` is on."""
+    if isinstance(error, errors.AppError):
+        count(error, services.metrics)
+        return error
+    log.error("Unexpected %s", type(error).__name__, exc_info=error)
+    return errors.AppError(f"{type(error).__name__}: {error}" if services.debug else None)
+
+
+def count(error: errors.AppError, metrics: Metrics) -> None:
+    match error:
+        case errors.LimitReached(refused=limit):
+            metrics.refused(limit)
+        case errors.BudgetSpent():
+            metrics.refused("budget")
+        case (errors.RateLimited() | errors.UpstreamFailed() | errors.UpstreamTimeout() | errors.Overloaded()
+              | errors.CredentialsRefused()):
+            metrics.upstream_failed(type(error).__name__)
+
+
+def has_left(request: web.Request) -> bool:
+    """Whether there is nobody any more to tell a failure to."""
+    return request.transport is None or request.transport.is_closing()
+
+
+def headers_of(error: errors.AppError) -> dict[str, str]:
+    match error:
+        case errors.UpgradeRequired():
+            return {"Upgrade": "websocket"}
+        case errors.RequestTimeout():
+            return {"Connection": "close"}
+        case errors.Unauthorized():
+            return {"WWW-Authenticate": 'Bearer realm="aioapp"'}
+        case errors.AppError(retry_after=int(seconds)):
+            return {"Retry-After": str(seconds)}
+    return {}
+
+
+def titled(error: web.HTTPException) -> str:
+    """aiohttp's own refusals in our words."""
+    return TITLES.get(error.status, error.reason)
+
+
+TITLES: Mapping[int, str] = {
+    404: "No such path",
+    405: "Method not allowed",
+    413: "Request too large",
+}

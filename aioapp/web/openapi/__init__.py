@@ -1,0 +1,1 @@
+"""The OpenAPI document: of endpoints, and of what is said on streams."""

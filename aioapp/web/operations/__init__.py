@@ -1,0 +1,1 @@
+"""What can be asked of Claude, in each of its forms: REST, server-sent events and a WebSocket."""

@@ -1,0 +1,183 @@
+"""What is said on one open socket: frames in, generations side by side, frames out."""
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from aioapp import errors
+from aioapp.callers import Client
+from aioapp.web import answers
+from aioapp.web.access.policy import introduced
+from aioapp.web.access_log import note_frame
+from aioapp.web.context import REQUEST_ID, SERVICES
+from aioapp.web.error_responses import as_app_error
+from aioapp.web.operations.operation import Exchange, exchange
+from aioapp.web.operations.socket_request import Asked, Understand, id_of, read, read_first
+from aioapp.web.validation import give_way
+
+MOST_AT_ONCE = 8
+ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A generation under way. Once `ended`, its last frame is on its way and nothing can stop it.
+
+    `status` is that of its last frame, as HTTP would have it.
+    """
+
+    id: str | None
+    task: asyncio.Task[None] | None = None
+    cancelled: bool = False
+    ended: bool = False
+    status: int | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Talk:
+    """Leaving it stops what still runs. `client` is who asks, None until the caller has said so."""
+
+    client: Client | None
+    request: web.Request
+    socket: "web.WebSocketResponse[bool]"
+    understand: Understand
+    _runs: set[Run] = field(default_factory=set)
+    _count: int = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        tasks = [run.task for run in self._runs if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no generation runs."""
+        return not self._runs
+
+    async def listen(self) -> None:
+        """Take frames until the socket closes. Nobody is listened to for long who has not said who it is."""
+        # One deadline for all of it: each ping would begin a new wait.
+        until = asyncio.get_running_loop().time() + self.request.app[SERVICES].introduction
+        while True:
+            try:
+                async with asyncio.timeout_at(None if self.client else until):
+                    message = await self.socket.receive()
+            except TimeoutError:
+                return await self._dismiss(errors.Unauthorized("No key came."), None)
+            if message.type in ENDS:
+                return
+            frame: object = None
+            try:
+                frame = (read if self.client else read_first)(message.type, message.data)
+                await give_way(message.data)
+                asked = self.understand(frame)
+                await give_way(message.data)
+                await self._take(asked)
+            except ConnectionError:
+                raise
+            except Exception as error:
+                failure = as_app_error(error, self.request.app[SERVICES])
+                if self.client is None or isinstance(failure, errors.Unauthorized):
+                    return await self._dismiss(failure, id_of(frame))
+                await self._send(answers.problem(failure), id_of(frame))
+            # A task that is cancelled before its first step would end without its last frame; and frames that are
+            # there already would be taken one after the other, with no turn for anybody else.
+            await asyncio.sleep(0)
+
+    async def _take(self, asked: Asked) -> None:
+        gate = self.request.app[SERVICES].gate
+        if asked.key is not None:
+            self.client = introduced(self.request, asked.key)
+            return await self._send({"type": "auth", "success": True, "timestamp": answers.now()}, asked.id)
+        assert self.client is not None  # whoever is unknown can only show a key
+        if asked.cancel:
+            return self._cancel(asked.id)
+        if len(self._runs) >= MOST_AT_ONCE:
+            raise errors.BadRequest(f"At most {MOST_AT_ONCE} generations can run on a socket at once.")
+        if asked.id is not None and self._find(asked.id):
+            raise errors.BadRequest("A generation with this id is still running.")
+        self.client = gate.still(self.client)
+        exchanged = self._exchange(asked, admitted=gate.admit(self.client))
+        run = Run(asked.id)
+        run.task = asyncio.create_task(self._run(run, exchanged, stream=asked.stream))
+        self._runs.add(run)
+
+    def _cancel(self, id: str | None) -> None:
+        run = self._find(id) if id is not None else None
+        if run is None or run.ended or run.task is None:
+            raise errors.BadRequest("No generation with this id is running.")
+        run.cancelled = True
+        run.task.cancel()
+
+    def _find(self, id: str) -> Run | None:
+        return next((run for run in self._runs if run.id == id), None)
+
+    async def _run(self, run: Run, exchanged: Exchange, *, stream: bool) -> None:
+        """Answer one request, whatever happens, with one last frame; a caller who has gone needs none."""
+        began = time.perf_counter()
+        try:
+            last = await self._last_frame(run, exchanged, stream=stream)
+            run.ended = True
+            await self._send(last, run.id)
+        except ConnectionError:
+            return
+        finally:
+            self._runs.discard(run)
+            note_frame(self.request, exchanged.call, status=run.status, seconds=time.perf_counter() - began)
+
+    async def _last_frame(self, run: Run, exchanged: Exchange, *, stream: bool) -> answers.Object:
+        try:
+            last = await (self._streamed(exchanged, run.id) if stream else exchanged.whole())
+            run.status = 200
+            return last
+        except ConnectionError:
+            raise
+        except Exception as error:
+            return self._failed(run, as_app_error(error, self.request.app[SERVICES]))
+        except asyncio.CancelledError:
+            if not run.cancelled:
+                raise
+            return self._failed(run, errors.Cancelled())
+
+    def _failed(self, run: Run, failure: errors.AppError) -> answers.Object:
+        run.status = failure.status
+        return answers.problem(failure)
+
+    async def _streamed(self, exchanged: Exchange, id: str | None) -> answers.Object:
+        """Send all frames but the last, which is returned."""
+        last: answers.Object = {}
+        async with aclosing(exchanged.frames()) as batches:
+            async for frames in batches:
+                for frame in frames:
+                    if frame["type"] == "done":
+                        last = frame
+                    else:
+                        await self._send(frame, id)
+        return last
+
+    def _exchange(self, asked: Asked, *, admitted: int) -> Exchange:
+        assert asked.operation is not None and self.client is not None
+        self._count += 1
+        return exchange(
+            asked.operation, asked.body, services=self.request.app[SERVICES], live=asked.stream,
+            client=self.client, admitted=admitted, request_id=f"{self.request[REQUEST_ID]}.{self._count}")
+
+    async def _dismiss(self, error: errors.AppError, id: str | None) -> None:
+        """Tell the caller why, and close (RFC 6455 §7.4.1: 1008, policy violation)."""
+        await self._send(answers.problem(error), id)
+        await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=error.title.encode())
+
+    async def _send(self, frame: answers.Object, id: str | None) -> None:
+        """Send one frame and wait until it is taken: what nobody reads must not pile up here, and its caller is hung up
+        on (see `Connection`)."""
+        await self.socket.send_frame(answers.encode(frame if id is None else {**frame, "id": id}), WSMsgType.TEXT)
+        await self.request.writer.drain()

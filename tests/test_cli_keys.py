@@ -1,0 +1,267 @@
+"""`aioapp keys …`, as somebody at a terminal meets it, or a script."""
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from aioapp.cli import keys as command
+from aioapp.errors import Unauthorized
+from aioapp.keys import Keyring
+from aioapp.keys.key import SECRET
+from aioapp.store.embedded.database import Database, connect
+from tests.keyed import garbled
+from tests.processes import ROOT
+
+AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+RUN = "import sys; from aioapp.cli import keys as command; sys.exit(command.run(sys.argv[1:], {}))"
+ONCE = "This is shown once. Keep it where secrets are kept."
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def secret(self) -> str:
+        """The key, which is alone on standard output."""
+        assert self.status == 0 and self.out.endswith("\n") and SECRET.fullmatch(self.out[:-1])
+        return self.out[:-1]
+
+
+Keys = Callable[..., Ran]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "new folder" / "aioapp.db"
+
+
+@pytest.fixture
+def keys(path: Path, capsys: pytest.CaptureFixture[str]) -> Keys:
+    def keys(*argv: str, at: datetime = AT) -> Ran:
+        status = command.run(argv, {"API_DATABASE": str(path)}, clock=lambda: at)
+        return Ran(status, *capsys.readouterr())
+
+    return keys
+
+
+def test_a_key_is_printed_alone_and_what_it_may_beside_it(keys: Keys) -> None:
+    created = keys("create", "web")
+    assert created.secret
+    assert created.err == f"{ONCE} web: any model, no budget, no end.\n"
+
+
+def test_every_term_can_be_said(keys: Keys) -> None:
+    created = keys(
+        "create", "web", "--requests-per-minute", "60", "--tokens-per-minute", "1000", "--concurrency", "4",
+        "--budget", "2.500000001", "--per", "day", "--models", "claude-sonnet-*", "claude-haiku-*",
+        "--expires", "2027-01-31", "--admin")
+    assert created.secret
+    assert created.err == (
+        f"{ONCE} web: models claude-sonnet-* claude-haiku-*, requests per minute 60, tokens per minute 1000, "
+        "concurrency 4, $2.500000001 a day, until 2027-02-01 00:00:00 UTC, admin.\n")
+    told = json.loads(keys("show", "web", "--json").out)
+    assert told.pop("today") == told.pop("month")
+    assert told == {
+        "name": "web", "admin": True,
+        "limits": {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrency": 4},
+        "budget": {"usd": 2.500000001, "per": "day"}, "models": ["claude-sonnet-*", "claude-haiku-*"],
+        "created_at": "2026-11-23T09:30:00+00:00", "expires_at": "2027-02-01T00:00:00+00:00", "revoked_at": None,
+        "state": "active"}
+
+
+def test_a_list_is_an_aligned_table_of_every_key_in_its_state(keys: Keys) -> None:
+    keys("create", "web", "--expires", "2026-11-24T00:00:00+01:00")
+    keys("create", "ops", "--admin", "--budget", "10", "--per", "month")
+    keys("create", "gone", "--models", "a*", "b", "--concurrency", "2")
+    keys("revoke", "gone")
+    listed = keys("list", at=AT + timedelta(days=1))
+    assert listed.out.splitlines() == [
+        "name  state    admin  requests/min  tokens/min  concurrency  budget       expires                  models",
+        "gone  revoked  -      -             -           2            -            -                        a* b",
+        "ops   active   yes    -             -           -            $10 a month  -                        *",
+        "web   expired  -      -             -           -            -            2026-11-23 23:00:00 UTC  *",
+    ]
+    assert [key["name"] for key in json.loads(keys("list", "--json").out)["keys"]] == ["gone", "ops", "web"]
+
+
+def test_one_key_is_shown_line_by_line_with_what_it_used(keys: Keys, path: Path) -> None:
+    keys("create", "web")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for day in ("2026-11-23", "2026-11-01", "2026-10-31"):
+            connection.execute("INSERT INTO usage VALUES (?, 'web', 'm', 2, 0, 0, 10, 5, 0, 0, 1500, 0.1)", (day,))
+    lines = keys("show", "web").out.splitlines()
+    assert {"state         active", "created       2026-11-23 09:30:00 UTC", "revoked       -",
+            "today         2 requests, 15 tokens, $0.0000015", "month         4 requests, 30 tokens, $0.000003",
+            } <= set(lines)
+
+
+def test_where_there_are_no_keys_a_list_says_so(keys: Keys, path: Path) -> None:
+    connect(path, create=True).close()
+    assert keys("list") == Ran(0, "", "There are no keys.\n")
+
+
+def test_a_rotation_prints_the_new_key_and_how_long_the_old_one_works(keys: Keys) -> None:
+    old = keys("create", "web", "--expires", "2027-01-31").secret
+    for grace, until in (((), "2026-11-24 09:30:00"), (("--grace", "10m"), "2026-11-23 09:40:00"),
+                         (("--grace", "365d"), "2027-02-01 00:00:00")):
+        rotated = keys("rotate", "web", *grace)
+        assert rotated.secret != old
+        assert rotated.err == f"{ONCE} The one before it works until {until} UTC.\n"
+    assert keys("rotate", "web", "--grace", "0s").err == f"{ONCE} The one before it no longer works.\n"
+
+
+async def test_a_server_that_runs_sees_what_is_done(keys: Keys, path: Path) -> None:
+    old = keys("create", "web").secret
+    database = Database(path, create=False)
+    keyring = Keyring(database, clock=lambda: AT)
+    await keyring.refresh()
+    assert keyring.find(old).name == "web"
+    new = keys("rotate", "web").secret
+    await keyring.refresh()
+    assert keyring.find(new) != keyring.find(old)
+    keys("revoke", "web")
+    await keyring.refresh()
+    with pytest.raises(Unauthorized, match="revoked"):
+        keyring.find(new)
+    await database.close()
+
+
+def test_secrets_are_told_when_they_are_made_and_never_again(keys: Keys, path: Path) -> None:
+    made = [keys("create", "web").secret, keys("rotate", "web").secret]
+    said = [keys("list"), keys("list", "--json"), keys("show", "web"), keys("show", "web", "--json"),
+            keys("create", "web"), keys("revoke", "web"), keys("revoke", "web")]
+    text = "".join(ran.out + ran.err for ran in said)
+    kept = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    for secret in made:
+        assert secret[-43:] not in text and secret[4:20] not in text
+        assert secret[-43:].encode() not in kept
+
+
+REFUSED: dict[tuple[str, ...], str] = {
+    ("create", "web"): "The name web is or was another key's. Choose a new one.",
+    ("show", "nobody"): "There is no key with the name 'nobody'. See `aioapp keys list`.",
+    ("revoke", "a\nb\udcff"): "There is no key with the name 'a\\nb\\udcff'. See `aioapp keys list`.",
+    ("rotate", ""): "There is no key with the name ''. See `aioapp keys list`.",
+    ("revoke", "gone"): "The key gone was revoked before.",
+    ("rotate", "gone"): "The key gone was revoked. Create a new one.",
+    ("create", "gone"): "The name gone is or was another key's. Choose a new one.",
+}
+
+
+@pytest.mark.parametrize("argv", REFUSED)
+def test_a_refusal_is_one_line_and_status_1(keys: Keys, argv: tuple[str, ...]) -> None:
+    for name in ("web", "gone"):
+        keys("create", name)
+    keys("revoke", "gone")
+    assert keys(*argv) == Ran(1, "", f"aioapp: {REFUSED[argv]}\n")
+
+
+@pytest.mark.parametrize(("argv", "why"), [
+    ((), "command"),
+    (("nonsense",), "invalid choice"),
+    (("create",), "NAME"),
+    (("create", "web", "--adm"), "unrecognized"),
+    (("create", "two words"), "name: 1 to 64"),
+    (("create", "anonymous"), "anonymous"),
+    (("create", "web", "--budget", "1"), "--budget and --per go together"),
+    (("create", "web", "--per", "day"), "--budget and --per go together"),
+    *((("create", "web", "--per", "day", "--budget", usd), "dollars") for usd in (
+        "0", "1.0000000001", "1000000000.1", "1e3", "NaN", "Infinity", "1_0", "٣", "", "$1", "\udcff")),
+    (("create", "web", "--per", "year", "--budget", "1"), "--per"),
+    *((("create", "web", "--concurrency", number), "whole number") for number in (
+        "0", "-1", "1.5", "1000000001", "٣", "", "9" * 5000)),
+    *((("create", "web", "--expires", date), "expires_at") for date in (
+        "2026-11-22", "2026-11-23T09:30:00Z", "2026-12-01T00:00:00", "tomorrow", "", "9999-12-31", "2027-02-30",
+        "2027-01-31T00:00:00+25:00", "\udcff")),
+    (("create", "web", "--models", "claude-?"), "models: "),
+    (("create", "web", "--models", ""), "models: "),
+    (("create", "web", "--models"), "--models"),
+    *((("rotate", "web", "--grace", grace), "s, m, h or d") for grace in (
+        "1", "1w", "&s", "366d", "1.5h", "", "999999999d", "٣d")),
+])
+def test_bad_usage_is_one_line_and_status_2_and_makes_no_database(
+        keys: Keys, path: Path, argv: tuple[str, ...], why: str) -> None:
+    ran = keys(*argv)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith("aioapp") and why in ran.err
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("date", ["2026-11-23", "2026-11-23T10:30:01+01:00", "9998-12-30"])
+def test_a_date_that_is_not_over_is_to_come(keys: Keys, date: str) -> None:
+    assert keys("create", "web", "--expires", date).secret
+
+
+@pytest.mark.parametrize("argv", [("list",), ("show", "web"), ("revoke", "web"), ("rotate", "web")])
+def test_only_the_first_key_makes_a_database(keys: Keys, path: Path, argv: tuple[str, ...]) -> None:
+    ran = keys(*argv)
+    assert (ran.status, ran.out) == (2, "")
+    assert str(path) in ran.err and "aioapp keys create" in ran.err
+    assert not path.parent.exists()
+
+
+def test_a_database_that_cannot_be_used_is_named_with_the_reason(keys: Keys, path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all, but long enough to be looked at as if it were one" * 20)
+    assert keys("list") == Ran(2, "", f"aioapp: the database {path} cannot be used: file is not a database\n")
+    path.unlink()
+    keys("create", "web")
+    path.write_bytes(garbled(path))
+    for argv in (("list",), ("list", "--json"), ("show", "web"), ("revoke", "web")):
+        ran = keys(*argv)
+        assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert ran.err.startswith(f"aioapp: the database {path} cannot be used: what it holds cannot be: UnicodeDecode")
+    below = path / "below"
+    ran = keys("create", "web", "--database", str(below))
+    assert ran.status == 2 and ran.err.startswith(f"aioapp: the database {below} cannot be used: ")
+    assert keys("create", "web", "--database", str(tmp_path)).status == 2
+    for odd in ("a\0b", "a\nb", "a\x1b[2Jb", "a\udcffb"):
+        ran = keys("list", "--database", odd)
+        assert ran.status == 2 and ran.err[:-1].isprintable() and ran.err.endswith("\n")
+
+
+def test_a_database_that_another_process_holds_is_told_from_a_refusal(keys: Keys, path: Path) -> None:
+    keys("create", "web")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert keys("revoke", "web") == Ran(
+            2, "", f"aioapp: the database {path} cannot be used: database is locked\n")
+    assert keys("revoke", "web") == Ran(0, "web is revoked.\n", "")
+
+
+def test_the_flag_wins_over_the_variable(keys: Keys, path: Path, tmp_path: Path) -> None:
+    assert keys("create", "web", "--database", str(tmp_path / "named.db")).secret
+    assert (tmp_path / "named.db").exists() and not path.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps files from others in another way")
+def test_the_database_is_its_owners_only(keys: Keys, path: Path) -> None:
+    keys("create", "web")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("create", "--help"), ("rotate", "-h")])
+def test_help_is_no_failure(keys: Keys, argv: tuple[str, ...]) -> None:
+    ran = keys(*argv)
+    assert (ran.status, ran.err) == (0, "") and "options:" in ran.out
+
+
+async def test_of_processes_that_create_the_same_name_at_once_one_wins(path: Path) -> None:
+    argv = (sys.executable, "-W", "error", "-c", RUN, "create", "web", "--database", str(path))
+    pipe = asyncio.subprocess.PIPE
+    running = [await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=pipe, stderr=pipe) for _ in range(3)]
+    said = [await process.communicate() for process in running]
+    assert sorted(process.returncode or 0 for process in running) == [0, 1, 1], said
+    assert sum(out.startswith(b"aio_") for out, _ in said) == 1

@@ -1,0 +1,45 @@
+"""Databases of older versions: brought up to date, with all that they hold."""
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from aioapp.keys import Key
+from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.database import connect
+from aioapp.store.embedded.schema import MIGRATIONS, statements, version_of
+
+AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+RELEASED = ("bcd2a537f6db800d",)
+"""The beginnings of their digests, of those that users' databases have seen."""
+
+
+def old(path: Path, version: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for script in MIGRATIONS[:version]:
+        for statement in statements(script):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {version}")
+    return connection
+
+
+def tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+
+def test_a_migration_that_was_released_is_as_it_was() -> None:
+    assert tuple(sha256(script.encode()).hexdigest()[:16] for script in MIGRATIONS)[:len(RELEASED)] == RELEASED
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_an_older_database_is_brought_up_to_date_with_its_keys(tmp_path: Path, version: int) -> None:
+    with closing(old(tmp_path / "old.db", version)) as connection:
+        table.create(connection, Key(name="web", created_at=AT), at=AT)
+        before = table.load(connection)
+    with (closing(connect(tmp_path / "old.db", create=False)) as migrated,
+          closing(connect(tmp_path / "new.db", create=True)) as new):
+        assert table.load(migrated) == before
+        assert version_of(migrated) == len(MIGRATIONS) and tables(migrated) == tables(new)
