@@ -1,3 +1,54 @@
-"""Claude behind HTTP: REST, server-sent events and a native WebSocket, on aiohttp."""
+"""Claude behind HTTP: REST, server-sent events and a native WebSocket, on aiohttp.
+
+What `__all__` names is for programs of your own: an operation, a route, a middleware, a way to start. Each is loaded
+when it is first asked for (PEP 562), so that `import aioapp` costs next to nothing. The README shows them at work.
+"""
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from aioapp.app import create_app, runner_of
+    from aioapp.cli.serve import main
+    from aioapp.endpoints import OPERATIONS
+    from aioapp.messages.prompt import Prompt, Turn
+    from aioapp.settings import Settings, from_environ
+    from aioapp.web import fields
+    from aioapp.web.access.policy import set_access
+    from aioapp.web.context import CALLER
+    from aioapp.web.endpoint import Handler
+    from aioapp.web.operations.operation import Operation, prompt_of
+    from aioapp.web.schemas import Answer, Body, Options
+
+__all__ = [
+    "CALLER", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn",
+    "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of", "set_access",
+]
+HOMES = {
+    "CALLER": "web.context",
+    "OPERATIONS": "endpoints",
+    "Answer": "web.schemas",
+    "Body": "web.schemas",
+    "Handler": "web.endpoint",
+    "Operation": "web.operations.operation",
+    "Options": "web.schemas",
+    "Prompt": "messages.prompt",
+    "Settings": "settings",
+    "Turn": "messages.prompt",
+    "create_app": "app",
+    "from_environ": "settings",
+    "main": "cli.serve",
+    "prompt_of": "web.operations.operation",
+    "runner_of": "app",
+    "set_access": "web.access.policy",
+}
+"""The module that each public name is defined in."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fields":
+        return import_module("aioapp.web.fields")
+    if name in HOMES:
+        return getattr(import_module(f"aioapp.{HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

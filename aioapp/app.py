@@ -30,7 +30,7 @@ from aioapp.web.context import SERVICES
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
 from aioapp.web.operations.operation import Operation
-from aioapp.web.operations.websocket import TALKS, close_sockets
+from aioapp.web.operations.websocket import SOCKET_SESSIONS, close_sockets
 from aioapp.web.server.bounds import Bounds, Deadlines
 from aioapp.web.server.runner import Runner
 
@@ -56,7 +56,7 @@ def create_app(
     app.on_response_prepare.append(tell_limits)
     serve(app, endpoints(operations))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
-    app[TALKS] = set()
+    app[SOCKET_SESSIONS] = set()
     app[BOUNDS] = bounds(settings)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
@@ -133,12 +133,12 @@ async def services(
         drain = Drain()
         layers = (
             observed(began=books.began, ended=books.ended, cost=books.prices.cost), drained(drain),
-            budgeted(limiter=books.gate.limiter, ledger=books.ledger, prices=books.prices), metered, timed)
+            budgeted(limiter=books.authenticator.limiter, ledger=books.ledger, prices=books.prices), metered, timed)
         yield Services(
-            generate=compose(upstream, *layers), credentials=credentials, gate=books.gate, database=books.database,
-            ledger=books.ledger, metrics=books.metrics, drain=drain, model=settings.model,
-            origins=frozenset(settings.cors_origins),
-            total_timeout=settings.total_timeout, debug=settings.debug)
+            generate=compose(upstream, *layers), credentials=credentials, authenticator=books.authenticator,
+            database=books.database, ledger=books.ledger, metrics=books.metrics, drain=drain,
+            model=settings.model, origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout,
+            debug=settings.debug)
 
 
 def opened(settings: Settings) -> AbstractAsyncContextManager[Books]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from aioapp.callers import Limits
 from aioapp.generation import Call, Record
 from aioapp.keys import Keyring
-from aioapp.keys.authenticator import Gate
+from aioapp.keys.authenticator import Authenticator
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.store.embedded.board.board import open_board
 from aioapp.store.embedded.database import Database
@@ -24,7 +24,7 @@ log = logging.getLogger("aioapp.books")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    gate: Gate
+    authenticator: Authenticator
     database: Database
     ledger: Ledger
     prices: Prices
@@ -64,7 +64,7 @@ async def open_books(
         await stack.enter_async_context(running(keyring.run))
         await stack.enter_async_context(running(ledger.run))
         yield Books(
-            gate=Gate(keyring=keyring, limiter=limiter, anonymous=anonymous, open=allow_anonymous),
+            authenticator=Authenticator(keyring=keyring, limiter=limiter, anonymous=anonymous, open=allow_anonymous),
             database=database, ledger=ledger, prices=prices, metrics=Metrics(shared=shared_metrics))
 
 

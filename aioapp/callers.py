@@ -60,7 +60,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Caller:
     """A caller: one of our keys, or, where there are none, an address.
 
     `name` is the key's, or the address. `secret` is the public id of the secret that was shown, `models` are patterns
@@ -102,4 +102,4 @@ def matching(pattern: str) -> re.Pattern[str]:
     return re.compile(first + "".join(f"(?>.*?{part})" for part in parts) + ends, re.DOTALL)
 
 
-NOBODY = Client(name="")
+NOBODY = Caller(name="")

@@ -8,7 +8,7 @@ from math import ceil
 from time import perf_counter
 from typing import Literal
 
-from aioapp.callers import NOBODY, Client
+from aioapp.callers import NOBODY, Caller
 from aioapp.errors import UpstreamFailed
 from aioapp.messages.events import Event, Usage
 from aioapp.messages.fold import Fold
@@ -143,7 +143,7 @@ class Call:
     prompt: Prompt
     deadline: float
     live: bool = False
-    client: Client = NOBODY
+    caller: Caller = NOBODY
     admitted: int = 0
     request_id: str = ""
     meter: Meter = field(default_factory=Meter, compare=False)

@@ -2,12 +2,12 @@
 import asyncio
 from dataclasses import dataclass
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.credentials import Credentials
 from aioapp.errors import Forbidden
 from aioapp.generation import Call, Generate
 from aioapp.messages.prompt import Prompt
-from aioapp.keys.authenticator import Gate
+from aioapp.keys.authenticator import Authenticator
 from aioapp.layers import Drain
 from aioapp.messages.abilities import fitted
 from aioapp.store.embedded.database import Database
@@ -25,7 +25,7 @@ class Services:
 
     generate: Generate
     credentials: Credentials
-    gate: Gate
+    authenticator: Authenticator
     database: Database
     ledger: Ledger
     metrics: Metrics
@@ -38,17 +38,17 @@ class Services:
     introduction: float = 10.0
     debug: bool = False
 
-    def call(self, prompt: Prompt, *, live: bool, client: Client, admitted: int, request_id: str,
+    def call(self, prompt: Prompt, *, live: bool, caller: Caller, admitted: int, request_id: str,
              ) -> tuple[Call, tuple[str, ...]]:
         """The call for `prompt`, fitted to its model, and a warning for each setting that was left out.
 
-        Raises `Forbidden` where the client may not use the model.
+        Raises `Forbidden` where the caller may not use the model.
         """
         fit, warnings = fitted(prompt, model=prompt.model or self.model)
-        if not client.may_use(fit.model or ""):
-            raise Forbidden(f"Your key may not use the model {fit.model}. It may use: {', '.join(client.models)}.")
+        if not caller.may_use(fit.model or ""):
+            raise Forbidden(f"Your key may not use the model {fit.model}. It may use: {', '.join(caller.models)}.")
         deadline = asyncio.get_running_loop().time() + self.total_timeout
-        return Call(prompt=fit, deadline=deadline, live=live, client=client, admitted=admitted,
+        return Call(prompt=fit, deadline=deadline, live=live, caller=caller, admitted=admitted,
                     request_id=request_id), warnings
 
     def allows(self, origin: str) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aioapp.callers import NANO, Budget, Client, Period
+from aioapp.callers import NANO, Budget, Caller, Period
 from aioapp.generation import Call, Outcome, Record
 from aioapp.messages.prompt import Prompt, Turn
 from aioapp.layers.budgeted import reserved
@@ -16,7 +16,7 @@ from aioapp.store.embedded.database import Database
 from aioapp.usage.ledger import Ledger
 
 SONNET = "claude-sonnet-5-5"
-WEB = Client(name="web", known=True)
+WEB = Caller(name="web", known=True)
 
 
 @dataclass
@@ -28,19 +28,19 @@ class Clock:
 
 
 def ended(
-        client: Client = WEB, nanodollars: int = 0, *, asked: str | None = SONNET, model: str | None = SONNET,
+        client: Caller = WEB, nanodollars: int = 0, *, asked: str | None = SONNET, model: str | None = SONNET,
         outcome: Outcome = "completed", error: str | None = None, usage: Usage = Usage(), request_id: str = "r",
         text: str = "Hi", first: float | None = 0.5,
 ) -> Record:
     """A generation that has ended, after two seconds."""
     prompt = Prompt(messages=(Turn("user", text),), max_tokens=5, model=asked)
     return Record(
-        call=Call(prompt=prompt, deadline=0.0, client=client, request_id=request_id), outcome=outcome, error=error,
+        call=Call(prompt=prompt, deadline=0.0, caller=client, request_id=request_id), outcome=outcome, error=error,
         model=model, stop_reason="end_turn", usage=usage, nanodollars=nanodollars, first=first, duration=2.0)
 
 
-def with_budget(nanodollars: int, *, per: Period = "day", name: str = "web") -> Client:
-    return Client(name=name, known=True, budget=Budget(nanodollars=nanodollars, per=per))
+def with_budget(nanodollars: int, *, per: Period = "day", name: str = "web") -> Caller:
+    return Caller(name=name, known=True, budget=Budget(nanodollars=nanodollars, per=per))
 
 
 DOLLAR = with_budget(NANO)
@@ -61,7 +61,7 @@ async def ledger_at(
         await database.close()
 
 
-async def hold(ledger: Ledger, client: Client, nanodollars: int) -> Reservation:
+async def hold(ledger: Ledger, client: Caller, nanodollars: int) -> Reservation:
     """Set so much aside, with a token, as for a generation."""
     limiter = ledger._counts
     assert isinstance(limiter, Limiter)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aioapp.callers import NANO, Budget, Client, Limits
+from aioapp.callers import NANO, Budget, Caller, Limits
 from aioapp.keys import Key
 from aioapp.settings.location import database_path
 from aioapp.store.embedded import keys as table
@@ -31,7 +31,7 @@ def make_key(name: str = "web", *, usd: float | None = None, spent: float = 0.0,
     with closing(connect(database(), create=True)) as connection:
         if spent:
             used = Pending()
-            used.add(ended(Client(name=name, known=True), round(spent * NANO)), at=at.isoformat(), model=SONNET,
+            used.add(ended(Caller(name=name, known=True), round(spent * NANO)), at=at.isoformat(), model=SONNET,
                      prompt=None)
             transacted(connection, used.write)
         return transacted(connection, lambda held: table.create(held, key, at=at))

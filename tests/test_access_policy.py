@@ -325,7 +325,7 @@ async def test_a_database_that_hangs_closes_the_door_after_five_seconds_and_open
         services = app[SERVICES]
         keyring = Keyring(services.database, monotonic=lambda: passed[0])
         await keyring.refresh()
-        app[SERVICES] = replace(services, gate=replace(services.gate, keyring=keyring))
+        app[SERVICES] = replace(services, authenticator=replace(services.authenticator, keyring=keyring))
 
     async def statuses() -> list[int]:
         found = []
@@ -338,7 +338,7 @@ async def test_a_database_that_hangs_closes_the_door_after_five_seconds_and_open
     app.on_startup.append(clocked)
     url = await start(app, stack)
     assert await statuses() == [200, 200, 200, 200, 200]
-    database, keyring = app[SERVICES].database, app[SERVICES].gate.keyring
+    database, keyring = app[SERVICES].database, app[SERVICES].authenticator.keyring
     waiting = [asyncio.create_task(database.read(lambda connection: over.wait())),
                asyncio.create_task(keyring.refresh())]
     await asyncio.sleep(0)

@@ -226,7 +226,7 @@ def test_whatever_keys_grant_in_turn_none_has_more_than_the_first(root: Terms, w
         administrators = [key for key in granted if key.admin]
         granter = administrators[by % len(administrators)]
         try:
-            may_grant(connection, key, by=granter.client(shown_once[granter.name].split("_")[1]), at=at)
+            may_grant(connection, key, by=granter.caller(shown_once[granter.name].split("_")[1]), at=at)
         except Forbidden:
             continue
         shown_once[key.name] = table.create(connection, key, at=at)
@@ -260,7 +260,7 @@ async def test_a_secret_that_was_replaced_works_until_its_grace_ends(
         services = app[SERVICES]
         keyring = Keyring(services.database, clock=clock)
         await keyring.refresh()
-        app[SERVICES] = replace(services, gate=replace(services.gate, keyring=keyring))
+        app[SERVICES] = replace(services, authenticator=replace(services.authenticator, keyring=keyring))
 
     app = create_app(Settings(simulate=True))
     app.on_startup.append(clocked)

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from aioapp.app import create_app
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.settings import Settings
 from aioapp.store.embedded.keys import stamp
 from tests.browser import Browser, Page, find_chromium, open_browser
@@ -159,7 +159,7 @@ async def test_what_strangers_call_things_stays_text(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
     async with ledger_at(database(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
         for evil in EVILS:
-            record = ended(Client(name=evil, known=True), 10**6, model=evil, outcome="failed", error=evil,
+            record = ended(Caller(name=evil, known=True), 10**6, model=evil, outcome="failed", error=evil,
                            request_id=evil, text=evil)
             ledger.add(replace(record, stop_reason=evil))
         await ledger.close()
@@ -194,7 +194,7 @@ async def test_the_page_fits_a_phone_and_is_dark_where_the_reader_wants_that(
         serve: Serve, browser: Browser, boss: str) -> None:
     async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         ledger.add(ended(
-            Client(name=64 * "w", known=True), 10**15, model=200 * "m", error=200 * "e", request_id=100 * "i"))
+            Caller(name=64 * "w", known=True), 10**15, model=200 * "m", error=200 * "e", request_id=100 * "i"))
         await ledger.close()
     make_key(64 * "k", requests_per_minute=10**9, tokens_per_minute=10**9, usd=10**9, models=(100 * "m", "b"))
     page = await browser.open_page(f"{await serve()}/admin")

@@ -23,12 +23,11 @@ FLOORS = [
     {"startup"},
     {"app"},
     {"cli"},
-    {"extend"},
-    {"__main__"},
+    {"extend", "__main__"},
 ]
 APART = {"simulator"}
 KNOWS_WEB = {"web", "endpoints", "app", "cli", *APART}
-KNOWS_SETTINGS = {"settings", "app", "cli", "startup", "telemetry", "extend"}
+KNOWS_SETTINGS = {"__init__", "settings", "app", "cli", "startup", "telemetry", "extend"}
 KNOWS_ENVIRONMENT = {"app", "cli", "credentials"}
 MODULES = sorted(HOUSE.rglob("*.py"))
 

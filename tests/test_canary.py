@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from aioapp.extend import Settings, create_app, main
+from aioapp import Settings, create_app, main
 from tests.keyed import database, make_key, shown
 from tests.processes import PATIENCE, Server, serving
 from tests.upstreams import BLOCK, END, MESSAGE, START, Connection, Upstream, delta, upstream

@@ -24,7 +24,7 @@ SIMULATED = ("--simulate", "--workers", "2")
 HASTY = {"API_WORKER_TIMEOUT": "2"}
 BLOCKING = """
 import sys, time
-from aioapp.extend import create_app, main, set_access
+from aioapp import create_app, main, set_access
 
 async def block(request):
     time.sleep(60)

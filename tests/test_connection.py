@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from aioapp.app import BOUNDS, create_app
-from aioapp.extend import set_access
+from aioapp import set_access
 from aioapp.settings import Settings
 from aioapp.telemetry.logs import server_logger
 from aioapp.web.server.bounds import LARGEST_BODY, LARGEST_HEAD

@@ -253,7 +253,7 @@ def test_twenty_problems_are_told_and_of_more_that_there_are() -> None:
     assert len(told) == 21 and told[20] == problem([], MORE)
 
 
-class Seen(dict[str, Any]):
+class AccessRecord(dict[str, Any]):
     """Counts what is taken out of it."""
 
     taken = 0
@@ -264,7 +264,7 @@ class Seen(dict[str, Any]):
 
 
 def test_of_unknown_fields_no_more_are_looked_at_than_are_told() -> None:
-    body = Seen(prompt="Hi", **{str(number): 0 for number in range(1000)})
+    body = AccessRecord(prompt="Hi", **{str(number): 0 for number in range(1000)})
     assert len(refusal(GenerateBody(), body)) == MOST_PROBLEMS + 1
     assert body.taken <= len(GenerateBody().fields) + MOST_PROBLEMS + 1
 

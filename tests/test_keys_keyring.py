@@ -15,7 +15,7 @@ from statistics import median
 
 import pytest
 
-from aioapp.callers import NOBODY, Budget, Client, Limits
+from aioapp.callers import NOBODY, Budget, Caller, Limits
 from aioapp.errors import StoreUnavailable, Unauthorized
 from aioapp.keys import Key, Keyring
 from aioapp.keys.key import proves
@@ -93,7 +93,7 @@ class World:
             over.set()
             await hung
 
-    def assert_shut(self, given: str, client: Client) -> None:
+    def assert_shut(self, given: str, client: Caller) -> None:
         """Nobody is let in, and nobody is told that there are no keys."""
         assert not self.keyring.ready
         with pytest.raises(StoreUnavailable):
@@ -125,7 +125,7 @@ def wrong(shown: str) -> str:
 async def test_whoever_shows_a_key_is_its_holder_with_all_that_it_may(world: World) -> None:
     limits, budget = Limits(concurrency=2), Budget(nanodollars=5, per="day")
     shown = await world.create(limits=limits, budget=budget, admin=True)
-    assert world.keyring.find(shown) == Client(
+    assert world.keyring.find(shown) == Caller(
         name="web", known=True, secret=shown[4:20], limits=limits, budget=budget, models=("*",), admin=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aioapp import errors
-from aioapp.callers import NOBODY, Client, Limits
+from aioapp.callers import NOBODY, Caller, Limits
 from aioapp.generation import Batch, Call, Generate, Layer, Record, compose
 from aioapp.messages.prompt import Prompt, Turn
 from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
@@ -66,10 +66,10 @@ class Source:
             self.closed = True
 
 
-def call(seconds: float = 30.0, *, client: Client = NOBODY, admitted: int = 0) -> Call:
+def call(seconds: float = 30.0, *, caller: Caller = NOBODY, admitted: int = 0) -> Call:
     prompt = Prompt(messages=(Turn("user", "Hi"),), max_tokens=5, model="m")
     deadline = asyncio.get_running_loop().time() + seconds
-    return Call(prompt=prompt, deadline=deadline, client=client, admitted=admitted)
+    return Call(prompt=prompt, deadline=deadline, caller=caller, admitted=admitted)
 
 
 async def all_of(generate: Generate, asked: Call) -> list[Batch]:
@@ -372,16 +372,16 @@ async def test_metered_counts_nothing_for_a_call_that_claude_refused() -> None:
     assert asked.meter.usage == Usage()
 
 
-LIMITED = Client(name="web", known=True, limits=Limits(requests_per_minute=9, tokens_per_minute=500, concurrency=1))
+LIMITED = Caller(name="web", known=True, limits=Limits(requests_per_minute=9, tokens_per_minute=500, concurrency=1))
 
 
 @pytest.mark.parametrize("ending", ["completed", "failed", "left", "cancelled"])
 async def test_budgeted_settles_to_what_was_used_however_a_call_ends(ending: str) -> None:
     limiter = Limiter(PrivateBoard)
     source = Source(error=errors.Overloaded() if ending == "failed" else None, waits=ending == "cancelled")
-    generation = budget(limiter)(metered(source.generate))(call(client=LIMITED))
+    generation = budget(limiter)(metered(source.generate))(call(caller=LIMITED))
     await anext(generation)
-    during = limiter.standing(LIMITED)
+    during = limiter.remaining(LIMITED)
     assert (during.slots, during.tokens) == (0, 500 - 5 - len("Hi") - during_overhead())
     if ending == "left":
         await generation.aclose()
@@ -393,7 +393,7 @@ async def test_budgeted_settles_to_what_was_used_however_a_call_ends(ending: str
         await asyncio.wait({rest})
         assert (rest.cancelled(), rest.done()) == (ending == "cancelled", True)
         assert rest.cancelled() or isinstance(rest.exception(), errors.Overloaded) == (ending == "failed")
-    after, used = limiter.standing(LIMITED), 3 if ending == "left" else 7
+    after, used = limiter.remaining(LIMITED), 3 if ending == "left" else 7
     assert (after.slots, after.tokens) == (1, 500 - used)
 
 
@@ -411,12 +411,12 @@ async def drive(generation: AsyncGenerator[Batch, None]) -> None:
 async def test_budgeted_gives_the_request_back_that_a_limit_refuses() -> None:
     limiter, source = Limiter(PrivateBoard), Source()
     layer = budget(limiter)
-    running = layer(source.generate)(call(client=LIMITED, admitted=limiter.admit(LIMITED)))
+    running = layer(source.generate)(call(caller=LIMITED, admitted=limiter.admit(LIMITED)))
     await anext(running)
     with pytest.raises(errors.LimitReached) as refused:
-        await all_of(layer(source.generate), call(client=LIMITED, admitted=limiter.admit(LIMITED)))
+        await all_of(layer(source.generate), call(caller=LIMITED, admitted=limiter.admit(LIMITED)))
     assert (refused.value.refused, source.calls) == ("concurrency", 1)
-    assert limiter.standing(LIMITED).requests == 8
+    assert limiter.remaining(LIMITED).requests == 8
     await running.aclose()
 
 
@@ -427,8 +427,8 @@ async def test_budgeted_takes_no_slot_and_no_request_for_what_a_budget_refuses(t
         ledger.add(ended(client, 10**9))
         layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
         with pytest.raises(errors.BudgetSpent, match="2026-11-24"):
-            await all_of(layer(source.generate), call(client=client, admitted=limiter.admit(client)))
-    standing = limiter.standing(client)
+            await all_of(layer(source.generate), call(caller=client, admitted=limiter.admit(client)))
+    standing = limiter.remaining(client)
     assert (source.calls, standing.requests, standing.slots, standing.tokens) == (0, 9, 1, 500)
 
 
@@ -437,9 +437,9 @@ async def test_budgeted_lets_go_of_the_money_that_it_held_when_a_limit_refuses(t
     client = replace(with_budget(10**9), limits=LIMITED.limits)
     async with ledger_at(tmp_path / "db", clock=Clock(), limiter=limiter) as (ledger, _):
         layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
-        running = layer(source.generate)(call(client=client))
+        running = layer(source.generate)(call(caller=client))
         await anext(running)
         for _ in range(1000):
             with pytest.raises(errors.LimitReached):
-                await all_of(layer(source.generate), call(client=client))
+                await all_of(layer(source.generate), call(caller=client))
         await running.aclose()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.callers import Client, Limits
+from aioapp.callers import Caller, Limits
 from aioapp.errors import BadRequest, LimitReached, StoreUnavailable
-from aioapp.limits.remaining import Standing, policy_field, standing_field
+from aioapp.limits.remaining import Remaining, policy_field, remaining_field
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.store.embedded.board.board import Board, PrivateBoard
 from aioapp.store.embedded.board.account import PROCESSES, SIZE
@@ -20,7 +20,7 @@ from aioapp.store.embedded.board.directory import REACH, key_of
 from aioapp.store.embedded.board.file import NAME, SharedBoard
 from aioapp.store.embedded.board.window import RING, WORDS, Window
 
-WEB = Client(name="web", known=True, limits=Limits(requests_per_minute=2, tokens_per_minute=100, concurrency=2))
+WEB = Caller(name="web", known=True, limits=Limits(requests_per_minute=2, tokens_per_minute=100, concurrency=2))
 
 
 class Clock:
@@ -46,8 +46,8 @@ def limiter(clock: Clock) -> Limiter:
     return Limiter(PrivateBoard, clock=clock)
 
 
-def client(name: str = "web", **limits: int) -> Client:
-    return Client(name=name, known=True, limits=Limits(**limits))
+def client(name: str = "web", **limits: int) -> Caller:
+    return Caller(name=name, known=True, limits=Limits(**limits))
 
 
 def shared(folder: Path, clock: Clock) -> Limiter:
@@ -90,12 +90,12 @@ def test_a_refunded_request_was_never_counted(limiter: Limiter, clock: Clock) ->
     clock.now += 30
     second = limiter.admit(WEB)
     limiter.refund(WEB, first)
-    assert limiter.standing(WEB).requests == 1
+    assert limiter.remaining(WEB).requests == 1
     limiter.refund(WEB, first)
-    assert limiter.standing(WEB).requests == 1
+    assert limiter.remaining(WEB).requests == 1
     limiter.refund(WEB, second)
-    assert limiter.standing(WEB) == limiter.standing(client("unseen", requests_per_minute=2, tokens_per_minute=100,
-                                                            concurrency=2))
+    assert limiter.remaining(WEB) == limiter.remaining(
+        client("unseen", requests_per_minute=2, tokens_per_minute=100, concurrency=2))
 
 
 def test_tokens_are_held_while_they_may_be_used_and_counted_once_they_were(limiter: Limiter, clock: Clock) -> None:
@@ -114,7 +114,7 @@ def test_tokens_are_held_while_they_may_be_used_and_counted_once_they_were(limit
 
 def test_more_tokens_than_were_reserved_are_counted_all_the_same(limiter: Limiter, clock: Clock) -> None:
     limiter.reserve(WEB, 10).settle(250)
-    assert limiter.standing(WEB).tokens == 0
+    assert limiter.remaining(WEB).tokens == 0
     assert refused(lambda: limiter.reserve(WEB, 0)).retry_after == 61
     clock.now += 61
     limiter.reserve(WEB, 100)
@@ -122,11 +122,11 @@ def test_more_tokens_than_were_reserved_are_counted_all_the_same(limiter: Limite
 
 def test_nonsense_from_upstream_breaks_no_sum(limiter: Limiter, clock: Clock) -> None:
     limiter.reserve(WEB, 10).settle(-5)
-    assert limiter.standing(WEB).tokens == 100
+    assert limiter.remaining(WEB).tokens == 100
     limiter.reserve(WEB, 10).settle(10**30)
-    assert limiter.standing(WEB).tokens == 0
+    assert limiter.remaining(WEB).tokens == 0
     clock.now += 61
-    assert limiter.standing(WEB).tokens == 100
+    assert limiter.remaining(WEB).tokens == 100
 
 
 def test_slots_are_taken_and_given_back_with_the_tokens(limiter: Limiter) -> None:
@@ -134,7 +134,7 @@ def test_slots_are_taken_and_given_back_with_the_tokens(limiter: Limiter) -> Non
     error = refused(lambda: limiter.reserve(WEB, 1))
     assert (error.refused, error.retry_after) == ("concurrency", 1)
     assert error.detail == "2 generations at once are allowed; this is this server's limit, not Claude's."
-    assert limiter.standing(WEB).tokens == 98
+    assert limiter.remaining(WEB).tokens == 98
     first.settle(1)
     first.settle(1)
     limiter.reserve(WEB, 1)
@@ -145,7 +145,7 @@ def test_what_can_never_be_allowed_is_a_bad_request(limiter: Limiter) -> None:
     with pytest.raises(BadRequest) as caught:
         limiter.reserve(WEB, 101)
     assert "lower max_tokens" in str(caught.value.detail) and "not Claude's" in str(caught.value.detail)
-    assert limiter.standing(WEB).slots == 2
+    assert limiter.remaining(WEB).slots == 2
     assert refused(lambda: limiter.admit(client("closed", requests_per_minute=0))).retry_after == 60
 
 
@@ -156,20 +156,20 @@ def test_clients_without_limits_never_open_the_board() -> None:
     limiter, free = Limiter(no_board), client()
     limiter.refund(free, limiter.admit(free))
     limiter.reserve(free, 10**9).settle(10**9)
-    assert limiter.standing(free) == Standing()
+    assert limiter.remaining(free) == Remaining()
 
 
 def test_one_account_leaves_the_others_alone(limiter: Limiter) -> None:
     limiter.admit(WEB), limiter.admit(WEB)
-    address = Client(name="web", limits=WEB.limits)
+    address = Caller(name="web", limits=WEB.limits)
     limiter.admit(address), limiter.admit(address)
-    assert limiter.standing(client("app", requests_per_minute=2)).requests == 2
+    assert limiter.remaining(client("app", requests_per_minute=2)).requests == 2
 
 
 def test_limits_that_were_changed_hold_for_what_was_counted_before(limiter: Limiter) -> None:
     limiter.admit(WEB), limiter.admit(WEB)
     limiter.admit(client(requests_per_minute=3))
-    assert limiter.standing(client(requests_per_minute=1)).requests == 0
+    assert limiter.remaining(client(requests_per_minute=1)).requests == 0
     assert refused(lambda: limiter.admit(client(requests_per_minute=1))).retry_after == 61
 
 
@@ -180,7 +180,7 @@ def test_a_clock_that_began_anew_makes_old_counts_stale(folder: Path, clock: Clo
     before.close()
     clock.now = 3.0
     after = shared(folder, clock)
-    assert (after.standing(WEB).requests, after.standing(WEB).tokens) == (2, 100)
+    assert (after.remaining(WEB).requests, after.remaining(WEB).tokens) == (2, 100)
     after.admit(WEB), after.admit(WEB)
     refused(lambda: after.admit(WEB))
     after.close()
@@ -192,14 +192,14 @@ def test_headers_name_only_the_limits_that_the_client_has(limiter: Limiter, cloc
     reservation = limiter.reserve(WEB, 60)
     assert policy_field(WEB.limits) == (
         '"requests";q=2;w=60, "tokens";q=100;w=60;qu="tokens", "concurrency";q=2;qu="concurrent-requests"')
-    assert standing_field(limiter.standing(WEB)) == '"requests";r=1;t=13, "tokens";r=40, "concurrency";r=1'
+    assert remaining_field(limiter.remaining(WEB)) == '"requests";r=1;t=13, "tokens";r=40, "concurrency";r=1'
     reservation.settle(60)
-    assert standing_field(limiter.standing(WEB)) == '"requests";r=1;t=13, "tokens";r=40;t=61, "concurrency";r=2'
+    assert remaining_field(limiter.remaining(WEB)) == '"requests";r=1;t=13, "tokens";r=40;t=61, "concurrency";r=2'
     slots = client(concurrency=4)
     assert policy_field(slots.limits) == '"concurrency";q=4;qu="concurrent-requests"'
-    assert policy_field(Limits()) == standing_field(Standing()) == ""
+    assert policy_field(Limits()) == remaining_field(Remaining()) == ""
     fresh = client("fresh", requests_per_minute=7, tokens_per_minute=8)
-    assert standing_field(limiter.standing(fresh)) == '"requests";r=7;t=60, "tokens";r=8;t=60'
+    assert remaining_field(limiter.remaining(fresh)) == '"requests";r=7;t=60, "tokens";r=8;t=60'
 
 
 @pytest.fixture(scope="module")
@@ -226,10 +226,10 @@ def test_accounts_for_whom_there_is_no_place_share_one(clock: Clock, crowd: list
     refused(lambda: limiter.admit(third))
     limiter.reserve(first, 1)
     refused(lambda: limiter.reserve(second, 1))
-    assert (limiter.standing(clients[0]).requests, limiter.standing(clients[0]).slots) == (1, 1)
+    assert (limiter.remaining(clients[0]).requests, limiter.remaining(clients[0]).slots) == (1, 1)
 
 
-def places(board: Board, clients: list[Client]) -> set[str]:
+def places(board: Board, clients: list[Caller]) -> set[str]:
     """The accounts that have a place of their own."""
     taken = set(zip(board.words[:ACCOUNTS * SIZE:SIZE].tolist(), board.words[1:ACCOUNTS * SIZE:SIZE].tolist()))
     return {one.account for one in clients if key_of(one.account) in taken}
@@ -248,14 +248,14 @@ def test_who_leaves_the_overflow_takes_along_what_was_counted_there(clock: Clock
     flying = limiter.reserve(late, 30)
     assert not places(board, [late])
     clock.now += 30  # nothing of the others counts any more
-    assert limiter.standing(late).requests == 2
+    assert limiter.remaining(late).requests == 2
     assert places(board, [late])
     assert refused(lambda: limiter.reserve(late, 1)).refused == "concurrency"
     flying.settle(30)
     assert refused(lambda: limiter.reserve(late, 21)).refused == "tokens_per_minute"
     limiter.reserve(late, 20).settle(20)
     clock.now += 61
-    assert limiter.standing(late).tokens == 50
+    assert limiter.remaining(late).tokens == 50
 
 
 def test_a_place_is_kept_while_something_is_in_flight_however_long(limiter: Limiter, clock: Clock,
@@ -335,10 +335,10 @@ def test_who_lets_the_board_go_leaves_nothing_in_flight(folder: Path, clock: Clo
     refused(lambda: other.reserve(WEB, 10))
     ended.close()
     other.reserve(WEB, 10).settle(0)
-    assert other.standing(WEB).tokens == 20  # what was in flight may have been used: that counts
+    assert other.remaining(WEB).tokens == 20  # what was in flight may have been used: that counts
     for reservation in flying:
         reservation.settle(5)
-    assert (other.standing(WEB).tokens, other.standing(WEB).slots) == (10, 2)
+    assert (other.remaining(WEB).tokens, other.remaining(WEB).slots) == (10, 2)
     ended.close()
     other.close()
 
@@ -348,7 +348,7 @@ def test_who_comes_after_a_dead_process_clears_what_it_left(folder: Path, clock:
     dead.reserve(WEB, 40), dead.reserve(WEB, 40)
     dead.close()
     heir = shared(folder, clock)
-    assert (heir.standing(WEB).slots, heir.standing(WEB).tokens) == (2, 20)
+    assert (heir.remaining(WEB).slots, heir.remaining(WEB).tokens) == (2, 20)
     heir.close()
 
 
@@ -378,7 +378,7 @@ def test_a_board_that_cannot_be_used_refuses_everybody_says_so_once_and_recovers
         folder: Path, clock: Clock, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]) -> None:
     spoil(folder)
     limiter = shared(folder, clock)
-    for act in (limiter.admit, limiter.standing, lambda client: limiter.reserve(client, 1)) * 2:
+    for act in (limiter.admit, limiter.remaining, lambda client: limiter.reserve(client, 1)) * 2:
         with pytest.raises(StoreUnavailable):
             act(WEB)
     assert [entry.levelno for entry in caplog.records] == [logging.ERROR]
@@ -421,17 +421,17 @@ def test_what_is_settled_while_the_board_is_away_is_settled_when_it_is_back(fold
     limiter.refund(WEB, second)
     folder.unlink()
     (folder.parent / "away").rename(folder)
-    standing = limiter.standing(WEB)
+    standing = limiter.remaining(WEB)
     # What we held was left behind by the board that was lost, and counts as used; what was really used does too.
     assert (standing.requests, standing.tokens, standing.slots) == (1, 0, 2)
     clock.now += 61
-    assert limiter.standing(WEB).tokens == 100
+    assert limiter.remaining(WEB).tokens == 100
     limiter.close()
 
 
 def test_there_is_room_for_so_many_processes_and_no_more(folder: Path, clock: Clock) -> None:
     folder.mkdir()
-    files = [os.open(folder / f"process-{column:03}", os.O_RDWR | os.O_CREAT) for column in range(PROCESSES)]
+    files = [os.open(folder / f"process-{process:03}", os.O_RDWR | os.O_CREAT) for process in range(PROCESSES)]
     for file in files:
         flock(file, LOCK_EX | LOCK_NB)
     limiter = shared(folder, clock)

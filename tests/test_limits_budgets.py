@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.callers import NANO, Client
+from aioapp.callers import NANO, Caller
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.store.embedded.board.board import PrivateBoard
 from aioapp.store.embedded.board.board import ACCOUNTS
-from aioapp.store.embedded.board.directory import REACH, SETTLING, Table, key_of
+from aioapp.store.embedded.board.directory import REACH, SETTLING, Directory, key_of
 from aioapp.store.embedded.board.file import NAME, SharedBoard
 from aioapp.store.embedded.board.purse import SIZE, TOP, WRITTEN, Purse, Stale
 from aioapp.usage import Ledger
@@ -51,7 +51,7 @@ async def books(tmp_path: Path) -> AsyncIterator[Books]:
         yield Books(tmp_path, stack, Clock())
 
 
-async def left(ledger: Ledger, client: Client = DOLLAR) -> int:
+async def left(ledger: Ledger, client: Caller = DOLLAR) -> int:
     """Whole cents that can be set aside."""
     assert client.budget is not None
     for cents in range(client.budget.nanodollars // CENT, -1, -1):
@@ -64,7 +64,7 @@ async def left(ledger: Ledger, client: Client = DOLLAR) -> int:
     return -1
 
 
-def spend(ledger: Ledger, cents: int, client: Client = DOLLAR) -> None:
+def spend(ledger: Ledger, cents: int, client: Caller = DOLLAR) -> None:
     ledger.add(ended(client, cents * CENT))
 
 
@@ -143,7 +143,7 @@ async def test_a_budget_that_is_changed_to_the_month_counts_what_the_month_has_c
 async def killed(ledger: Ledger, limiter: Limiter) -> None:
     """As by a signal: its locks are the kernel's again, and nothing of it is settled."""
     limiter.mark()
-    table = limiter._turns._table
+    table = limiter._turns._directory
     assert table is not None
     table.board.close()
 
@@ -225,7 +225,7 @@ async def test_where_the_board_cannot_be_used_a_budget_is_closed_and_other_keys_
     ledger, _ = await books.open()
     with pytest.raises(StoreUnavailable):
         await hold(ledger, DOLLAR, 0)
-    await hold(ledger, Client(name="free", known=True), 10**30)
+    await hold(ledger, Caller(name="free", known=True), 10**30)
     spend(ledger, 1)  # what was going on is settled later
     (books.folder / "limits").unlink()
     assert await left(ledger) == 99
@@ -261,7 +261,7 @@ async def test_the_greatest_budget_there_can_be_is_counted_to_the_last_nanodolla
 
 
 def test_who_looked_before_a_place_was_given_to_another_account_knows_too_little_of_it() -> None:
-    table = Table(PrivateBoard(), clock=lambda: 1000.0)
+    table = Directory(PrivateBoard(), clock=lambda: 1000.0)
     before = table.mark()
     account = table.account("key:one", 1000)
     account.purse.wrote(5, day="2026-11-23", moment=table.next_moment())

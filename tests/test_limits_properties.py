@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aioapp.callers import Client, Limits
+from aioapp.callers import Caller, Limits
 from aioapp.errors import BadRequest, LimitReached
 from aioapp.store.embedded.allowance import Limiter, Reservation
 from aioapp.store.embedded.board.board import Board, PrivateBoard, open_board
@@ -39,7 +39,7 @@ class Clock:
 class Story:
     """What has happened to one client, as a list. Amounts are with the time at which they were counted."""
 
-    client: Client
+    client: Caller
     requests: list[tuple[float, int]] = field(default_factory=list)
     tokens: list[tuple[float, int]] = field(default_factory=list)
     admitted: list[tuple[float, int]] = field(default_factory=list)
@@ -63,7 +63,7 @@ def most_in_a_minute(events: list[tuple[float, int]]) -> int:
 class Run:
     """One schedule, step by step, on several limiters that share what they count."""
 
-    def __init__(self, limiters: list[Limiter], clock: Clock, clients: list[Client]) -> None:
+    def __init__(self, limiters: list[Limiter], clock: Clock, clients: list[Caller]) -> None:
         self.limiters, self.clock = limiters, clock
         self.stories = [Story(client) for client in clients]
 
@@ -150,13 +150,13 @@ class Run:
 
     def ask(self, limiter: Limiter, story: Story, tokens: int) -> None:
         """As a request does: admitted first, and refunded where the tokens are refused."""
-        before = limiter.standing(story.client)
+        before = limiter.remaining(story.client)
         if self.admit(limiter, story) and not self.reserve(limiter, story, tokens):
             self.refund(limiter, story)
-            assert limiter.standing(story.client) == before
+            assert limiter.remaining(story.client) == before
 
     def compare(self, limiter: Limiter, story: Story) -> None:
-        now, limits, standing = self.clock.now, story.client.limits, limiter.standing(story.client)
+        now, limits, standing = self.clock.now, story.client.limits, limiter.remaining(story.client)
         if limits.requests_per_minute is not None:
             assert 0 <= standing.requests
             assert limits.requests_per_minute - since(story.requests, now - 61) <= standing.requests
@@ -179,7 +179,7 @@ class Run:
                 most_in_a_minute(story.tokens) <= limits.tokens_per_minute)
         self.clock.now += 61
         for story in self.stories:
-            limits, standing = story.client.limits, self.limiters[0].standing(story.client)
+            limits, standing = story.client.limits, self.limiters[0].remaining(story.client)
             whole = (limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrency or 0)
             assert (standing.requests, standing.tokens, standing.slots) == whole
 
@@ -202,13 +202,13 @@ def play(boards: list[Board]) -> Callable[[bytes, bytes], None]:
 
     def play(kinds: bytes, schedule: bytes) -> None:
         clock.now += 1000.25
-        clients = [Client(name=f"{next(numbers)}", limits=LIMITS[kind % len(LIMITS)]) for kind in kinds]
+        clients = [Caller(name=f"{next(numbers)}", limits=LIMITS[kind % len(LIMITS)]) for kind in kinds]
         run = Run(limiters, clock, clients)
         for action, amount in zip(schedule[::2], schedule[1::2]):
             run.step(action, amount)
         run.end()
         for board in boards:
-            for begin in (SLOTS, COLUMNS + WIDTH * board.column):
+            for begin in (SLOTS, COLUMNS + WIDTH * board.process_slot):
                 for word in range(begin, begin + WIDTH):
                     assert not any(board.words[word::SIZE].tolist())
 
@@ -226,7 +226,7 @@ def test_the_model_notices_a_limiter_that_is_not_the_callers_own() -> None:
     """A test of the test: two boards that should be one are two times the limit."""
     clock = Clock()
     limiters = [Limiter(PrivateBoard, clock=clock) for _ in range(2)]
-    run = Run(limiters, clock, [Client(name="one", limits=replace(LIMITS[0], requests_per_minute=1))])
+    run = Run(limiters, clock, [Caller(name="one", limits=replace(LIMITS[0], requests_per_minute=1))])
     run.step(0, 0)
     with pytest.raises(AssertionError):
         run.step(0, 1)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from aioapp.callers import Limits, Spent
 from aioapp.errors import AppError, LimitReached
-from aioapp.limits.remaining import standing_field
+from aioapp.limits.remaining import remaining_field
 from aioapp.store.embedded.allowance import Limiter, Reservation
 from aioapp.store.embedded.board.board import PrivateBoard
 from aioapp.store.embedded.board.account import ANEW, COLUMNS, SIZE, TURN
@@ -123,7 +123,7 @@ async def test_workers_whose_file_is_spoilt_say_so_once_and_spend_of_budgets_aga
     assert "Traceback" not in server.err
 
 
-CLIENT = replace(with_budget(10**6), limits=Limits(requests_per_minute=5, tokens_per_minute=100, concurrency=3))
+CALLER = replace(with_budget(10**6), limits=Limits(requests_per_minute=5, tokens_per_minute=100, concurrency=3))
 ODD = st.one_of(st.sampled_from([0, 1, -1, 2**31, 2**62, 2**63 - 1, -2**63]), st.integers(-2**63, 2**63 - 1))
 PLACES = st.one_of(st.integers(0, SIZE - 1), st.integers(0, COLUMNS), st.integers(ANEW, TURN))
 DOINGS = st.lists(st.sampled_from(["admit", "reserve", "settle", "charge", "written", "standing", "mark", "wait"]),
@@ -140,25 +140,25 @@ class Caller:
 
     def reserve(self) -> None:
         spent = Spent(at=datetime.now(UTC), period=self.day, nanodollars=7, mark=self.limiter.mark())
-        self.running.append(self.limiter.reserve(CLIENT, 10, nanodollars=1000, spent=spent))
+        self.running.append(self.limiter.reserve(CALLER, 10, nanodollars=1000, spent=spent))
 
     def do(self, what: str) -> None:
         with suppress(AppError):
             match what:
                 case "admit":
-                    self.limiter.refund(CLIENT, self.limiter.admit(CLIENT))
+                    self.limiter.refund(CALLER, self.limiter.admit(CALLER))
                 case "reserve":
                     self.reserve()
                 case "settle" if self.running:
                     self.running.pop().settle(5)
                 case "charge":
-                    self.limiter.charge(CLIENT, 3)
+                    self.limiter.charge(CALLER, 3)
                     self.charged += 3
                 case "written":
-                    self.limiter.written({(CLIENT.account, "2026-11-23"): self.charged})
+                    self.limiter.written({(CALLER.account, "2026-11-23"): self.charged})
                     self.charged = 0
                 case "standing":
-                    standing_field(self.limiter.standing(CLIENT))
+                    remaining_field(self.limiter.remaining(CALLER))
                 case "mark":
                     self.limiter.mark()
                 case "wait":
@@ -172,10 +172,10 @@ def test_any_word_may_change_and_no_request_fails_for_it_and_limits_hold_again(
     caller = Caller()
     for what in before:
         caller.do(what)
-    caller.limiter.standing(CLIENT)
-    table = caller.limiter._turns._table
+    caller.limiter.remaining(CALLER)
+    table = caller.limiter._turns._directory
     assert table is not None
-    home = key_of(CLIENT.account)[0] % ACCOUNTS * SIZE
+    home = key_of(CALLER.account)[0] % ACCOUNTS * SIZE
     table.board.words[place if place < 0 else home + place] = odd
     for what in after:
         caller.do(what)
@@ -193,5 +193,5 @@ def test_any_word_may_change_and_no_request_fails_for_it_and_limits_hold_again(
         caller.reserve()
     with pytest.raises(LimitReached):
         caller.reserve()
-    standing = caller.limiter.standing(CLIENT)
+    standing = caller.limiter.remaining(CALLER)
     assert (standing.requests, standing.tokens, standing.slots) == (5, 70, 0)

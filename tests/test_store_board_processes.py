@@ -8,7 +8,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from aioapp.callers import Client, Limits
+from aioapp.callers import Caller, Limits
 from aioapp.errors import LimitReached, StoreUnavailable
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.store.embedded.board.board import open_board
@@ -19,24 +19,24 @@ PATIENCE = 20.0
 BEGINNING = """
 import os, signal, sys, time
 from pathlib import Path
-from aioapp.callers import Client, Limits
+from aioapp.callers import Caller, Limits
 from aioapp.errors import LimitReached, StoreUnavailable
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.store.embedded.board.board import open_board
 from aioapp.store.embedded.board.account import REQUESTS, SLOTS, TOKENS_HELD
 from aioapp.store.embedded.board.share import Share
-from aioapp.store.embedded.board.directory import Table
+from aioapp.store.embedded.board.directory import Directory
 from aioapp.store.embedded.board.window import HEAD, LENGTH, TOTAL
 folder = Path(sys.argv[1])
-def client(**limits): return Client(name="web", known=True, limits=Limits(**limits))
+def client(**limits): return Caller(name="web", known=True, limits=Limits(**limits))
 def say(*words): print(*words, flush=True)
 limiter = Limiter(lambda: open_board(folder))
 """
 Start = Callable[[str], "subprocess.Popen[str]"]
 
 
-def client(**limits: int) -> Client:
-    return Client(name="web", known=True, limits=Limits(**limits))
+def client(**limits: int) -> Caller:
+    return Caller(name="web", known=True, limits=Limits(**limits))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ while refusals < 500:
         refusals += refused.refused == "tokens_per_minute" and refused.retry_after > 1
 say(used)
 """)
-    standing = limiter.standing(client(tokens_per_minute=5_000, concurrency=3))
+    standing = limiter.remaining(client(tokens_per_minute=5_000, concurrency=3))
     assert sum(int(count) for count in counts) == 5_000 - standing.tokens
     assert standing.tokens < 9 and standing.slots == 3
 
@@ -136,7 +136,7 @@ try:
         limiter.admit(client(requests_per_minute=50))
         admitted += 1
 except LimitReached:
-    say(limiter._turns._table.board.column, admitted)
+    say(limiter._turns._directory.board.process_slot, admitted)
 sys.stdin.readline()
 """)
     columns, counts = zip(*(answer.split() for answer in answers))
@@ -157,7 +157,7 @@ sys.stdin.readline()
     killed(process)
     flying = [limiter.reserve(limited, 10) for _ in range(3)]
     # Its slots are free; its tokens may have been used, so they count for their minute.
-    assert (limiter.standing(limited).tokens, limiter.standing(limited).slots) == (10, 0)
+    assert (limiter.remaining(limited).tokens, limiter.remaining(limited).slots) == (10, 0)
     for reservation in flying:
         reservation.settle(0)
 
@@ -167,7 +167,7 @@ def test_a_process_killed_in_the_middle_of_a_change_leaves_sums_that_are_right(s
     limiter.admit(limited)
     mine = limiter.reserve(limited, 10)
     process = start("""
-table = Table(open_board(folder), clock=time.monotonic)
+table = Directory(open_board(folder), clock=time.monotonic)
 with table as now:
     account = table.account("key:web", int(now))
     account.count_request(int(now))
@@ -177,11 +177,11 @@ with table as now:
     os.kill(os.getpid(), signal.SIGKILL)
 """)
     assert process.wait(PATIENCE) == -9
-    standing = limiter.standing(limited)
+    standing = limiter.remaining(limited)
     assert (standing.requests, standing.tokens, standing.slots) == (3, 60, 0)
     limiter.reserve(limited, 60).settle(0)
     mine.settle(10)
-    standing = limiter.standing(limited)
+    standing = limiter.remaining(limited)
     assert (standing.requests, standing.tokens, standing.slots) == (3, 60, 2)
 
 
@@ -202,7 +202,7 @@ while True:
         killed(process)
         for reservation in [limiter.reserve(limited, 10), limiter.reserve(limited, 20)]:
             reservation.settle(0)
-        assert limiter.standing(limited).slots == 2
+        assert limiter.remaining(limited).slots == 2
     board = open_board(folder)
     for word in (*range(SLOTS, SLOTS + WIDTH), *range(COLUMNS, SIZE)):
         assert not any(board.words[word::SIZE].tolist())
@@ -227,9 +227,9 @@ sys.stdin.readline()
     ending.settle(1)
     go(process)
     assert said(process) == "done"
-    assert limiter.standing(limited).slots == 1  # what is in flight is still known: the board was not given up
+    assert limiter.remaining(limited).slots == 1  # what is in flight is still known: the board was not given up
     flying.settle(1)
-    assert limiter.standing(limited).slots == 2
+    assert limiter.remaining(limited).slots == 2
 
 
 def test_a_full_disk_is_told_and_recovered_from(start: Start) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.errors import Unauthorized
 from aioapp.keys import Key
 from aioapp.store.embedded import keys as table, sessions
@@ -24,9 +24,9 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def boss(connection: sqlite3.Connection, name: str = "boss") -> Client:
+def boss(connection: sqlite3.Connection, name: str = "boss") -> Caller:
     key = Key(name=name, admin=True, created_at=AT)
-    return key.client(table.create(connection, key, at=AT)[4:20])
+    return key.caller(table.create(connection, key, at=AT)[4:20])
 
 
 def count(connection: sqlite3.Connection) -> int:
@@ -79,7 +79,7 @@ def test_a_key_has_twenty_at_most_and_the_oldest_goes(connection: sqlite3.Connec
     tokens = [sessions.begin(connection, client, at=AT) for _ in range(19)]
     table.rotate(connection, "boss", at=AT, grace=timedelta(hours=1))
     [renewed] = connection.execute("SELECT id FROM secrets WHERE key = 'boss' AND expires_at IS NULL").fetchone()
-    tokens += [sessions.begin(connection, Client(name="boss", known=True, secret=renewed), at=AT) for _ in range(3)]
+    tokens += [sessions.begin(connection, Caller(name="boss", known=True, secret=renewed), at=AT) for _ in range(3)]
     assert [is_over(connection, token) for token in tokens] == [True, True] + 20 * [False]
     assert not is_over(connection, theirs)
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.generation import Call, Record
 from aioapp.messages.prompt import Prompt, Turn
 from aioapp.messages.events import Usage
-from aioapp.telemetry.logs import OneLine, OneObject, Seen, log_request, requests, server_logger
+from aioapp.telemetry.logs import OneLine, OneObject, AccessRecord, log_request, requests, server_logger
 from tests.processes import KEY, ROOT, Server, serving, until, upstream_at
 from tests.test_shutdown import ASK, generate, held, stream
 from tests.upstreams import Connection, upstream, whole
@@ -169,14 +169,14 @@ async def test_neither_key_nor_prompt_nor_answer_is_logged_even_on_debug(
 
 RECORD = Record(
     call=Call(prompt=Prompt(messages=(Turn("user", PROMPT),), max_tokens=40, model="asked"), deadline=0.0,
-              client=Client(name="web", known=True, secret=SECRET), request_id="r"),
+              caller=Caller(name="web", known=True, secret=SECRET), request_id="r"),
     outcome="completed", error=None, model="claude-sonnet-5-5", stop_reason="end_turn",
     usage=Usage(input_tokens=12, output_tokens=34, cache_creation_input_tokens=5, cache_read_input_tokens=6),
     nanodollars=364_000, first=0.0112, duration=0.0105)
 FAILED = replace(RECORD, outcome="failed", error="Bad request", model=None, stop_reason=None, usage=Usage(),
                  nanodollars=0, first=None)
-SEEN = Seen(remote="127.0.0.1", key="web", method="POST", path="/api/generate", status=200, seconds=0.01234,
-            request_id="5f2c", record=RECORD)
+SEEN = AccessRecord(remote="127.0.0.1", key="web", method="POST", path="/api/generate", status=200, seconds=0.01234,
+                    request_id="5f2c", record=RECORD)
 FORMS = [OneLine(), OneObject()]
 
 
@@ -188,7 +188,7 @@ def logged(message: object, *args: object, error: BaseException | None = None, s
     return entry
 
 
-def text(seen: Seen) -> str:
+def text(seen: AccessRecord) -> str:
     return OneLine().format(logged(seen)).partition("aioapp.requests: ")[2]
 
 
@@ -280,7 +280,7 @@ logs.configure(Settings(log_format="json", access_log={access_log}))
 logging.getLogger("library").warning("%s is old\\nvery", "it")
 logging.getLogger("library").debug("quotes what it sends")
 warnings.warn("do not")
-logs.log_request(logs.Seen(
+logs.log_request(logs.AccessRecord(
     remote="", key=None, method="GET", path="/", status=200, seconds=0.0, request_id="r", record=None))
 try:
     1 / 0

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.parser import text_string_to_metric_families
 
 from aioapp import __version__
-from aioapp.callers import NOBODY, Client
+from aioapp.callers import NOBODY, Caller
 from aioapp.generation import Call, Outcome, Record
 from aioapp.messages.prompt import Prompt, Turn
 from aioapp.messages.events import Usage
@@ -21,7 +21,7 @@ from tests.processes import ROOT, alive
 
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
-WEB = Client(name="web", known=True, secret="id-canary")
+WEB = Caller(name="web", known=True, secret="id-canary")
 USED = Usage(input_tokens=12, output_tokens=34, cache_creation_input_tokens=5, cache_read_input_tokens=6)
 NASTY = ("'; DROP TABLE keys; --", 'a"} 1\nforged_total 1', "\x1b[2J\x00\x7f", "\\", "ﬀ\u202e", "x" * 100_000)
 KINDS = {
@@ -57,10 +57,10 @@ def counted(metrics: Metrics) -> Series:
     return parsed(metrics.render().decode())
 
 
-def record(client: Client = WEB, *, outcome: Outcome = "completed", usage: Usage = USED, nanodollars: int = 364_000,
+def record(client: Caller = WEB, *, outcome: Outcome = "completed", usage: Usage = USED, nanodollars: int = 364_000,
            first: float | None = 0.3) -> Record:
     prompt = Prompt(messages=(Turn("user", "prompt-canary"),), max_tokens=5, model="model-canary")
-    return Record(call=Call(prompt=prompt, deadline=0.0, client=client, request_id="request-canary"), outcome=outcome,
+    return Record(call=Call(prompt=prompt, deadline=0.0, caller=client, request_id="request-canary"), outcome=outcome,
                   error=None, model="model-canary", stop_reason="end_turn", usage=usage, nanodollars=nanodollars,
                   first=first, duration=1.5)
 
@@ -172,7 +172,7 @@ def test_the_content_type_is_that_of_what_is_rendered() -> None:
 def everything(metrics: Metrics, text: str) -> None:
     """Put `text` wherever text can be put."""
     metrics.request(method=text, path=text, status=200, seconds=0.1)
-    metrics.generation(record(Client(name=text, known=True)), model=text)
+    metrics.generation(record(Caller(name=text, known=True)), model=text)
     metrics.refused(text)
     metrics.upstream_failed(text)
 
@@ -209,7 +209,7 @@ def test_no_text_breaks_the_format(text: str) -> None:
 def test_neither_prompt_nor_secret_nor_address_nor_request_is_named() -> None:
     metrics = Metrics()
     metrics.generation(record(), model="claude-*")
-    metrics.generation(record(Client(name="192.0.2.7")), model="claude-*")
+    metrics.generation(record(Caller(name="192.0.2.7")), model="claude-*")
     metrics.generation(record(NOBODY), model="claude-*")
     assert value(counted(metrics), "key_generations_total", key="anonymous", outcome="completed") == 2
     assert not [told for told in ("canary", "192.0.2.7") if told in metrics.render().decode()]

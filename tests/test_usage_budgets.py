@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.errors import BudgetSpent, StoreUnavailable
 from aioapp.layers.budgeted import reserved
 from aioapp.store.embedded.allowance import Limiter, Reservation
@@ -47,7 +47,7 @@ class Late:
     def mark(self) -> object | None:
         return self.limiter.mark()
 
-    def charge(self, client: Client, nanodollars: int) -> None:
+    def charge(self, client: Caller, nanodollars: int) -> None:
         self.limiter.charge(client, nanodollars)
 
     def written(self, charges: Mapping[tuple[str, str], int]) -> None:
@@ -67,13 +67,13 @@ class Process:
     ledger: Ledger
     counts: Late
     database: Database
-    running: list[tuple[Client, Reservation, int]] = field(default_factory=list)
+    running: list[tuple[Caller, Reservation, int]] = field(default_factory=list)
     unwritten: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def held(self, client: Client) -> int:
+    def held(self, client: Caller) -> int:
         return sum(amount for of, _, amount in self.running if of is client)
 
-    async def reserve(self, client: Client, nanodollars: int) -> Reservation:
+    async def reserve(self, client: Caller, nanodollars: int) -> Reservation:
         return await reserved(
             client, 1, nanodollars=nanodollars, limiter=self.counts.limiter, ledger=self.ledger)
 
@@ -100,7 +100,7 @@ class Machine:
         await process.ledger.refresh()
         return process
 
-    def spent(self, client: Client) -> int:
+    def spent(self, client: Caller) -> int:
         """What was charged and not written counts whichever period it is of: it may be a fraction of a second old."""
         assert client.budget is not None
         of = client.name, client.budget.period(self.clock.now)
@@ -108,7 +108,7 @@ class Machine:
                        if name == client.name and len(period) == len(of[1])) for process in self.processes)
         return self.written[of] + self.lost[of] + open
 
-    def left(self, client: Client) -> int:
+    def left(self, client: Caller) -> int:
         return BUDGET - self.spent(client) - sum(process.held(client) for process in self.processes)
 
     async def step(self, what: str, which: int, whose: int, amount: int, *, exact: bool) -> None:
@@ -134,7 +134,7 @@ class Machine:
             case "lose" | "spoil":
                 await self.harm(what)
 
-    async def hold(self, process: Process, client: Client, amount: int, *, exact: bool) -> None:
+    async def hold(self, process: Process, client: Caller, amount: int, *, exact: bool) -> None:
         left = self.left(client)
         try:
             reservation = await process.reserve(client, amount)
@@ -161,7 +161,7 @@ class Machine:
 
     async def kill(self, process: Process) -> None:
         await asyncio.sleep(0)  # else what is due of it would be done by the dead
-        table = process.counts.limiter._turns._table
+        table = process.counts.limiter._turns._directory
         if table is not None:
             table.board.close()
         await process.database.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioapp.callers import NANO, NOBODY, Client
+from aioapp.callers import NANO, NOBODY, Caller
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.store.embedded.board.board import PrivateBoard
@@ -252,7 +252,7 @@ async def test_one_keys_spending_is_not_anothers(tmp_path: Path) -> None:
 
 async def test_a_client_without_a_budget_holds_nothing(tmp_path: Path) -> None:
     async with ledger_at(tmp_path / "db") as (ledger, _):
-        await hold(ledger, Client(name="web", known=True), 10**18)
+        await hold(ledger, Caller(name="web", known=True), 10**18)
         assert ledger.spent(WEB) == 0
         await hold(ledger, DOLLAR, NANO)
 

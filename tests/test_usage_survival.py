@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aioapp.books import running
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.errors import StoreUnavailable
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.store.embedded.board.board import PrivateBoard
@@ -124,7 +124,7 @@ async def full(path: Path, database: Database) -> AsyncIterator[None]:
 HARMS: list[Harm] = [gone, gone_without_its_log, corrupt, overwritten, locked, read_only, full]
 
 
-def refused(ledger: Ledger, client: Client = WEB) -> bool:
+def refused(ledger: Ledger, client: Caller = WEB) -> bool:
     try:
         ledger.known(client)
     except StoreUnavailable as error:

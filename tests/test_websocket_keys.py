@@ -13,7 +13,7 @@ from aiohttp import WSMsgType
 from aioapp.app import create_app
 from aioapp.callers import UNLIMITED
 from aioapp.keys import Keyring
-from aioapp.keys.authenticator import Gate
+from aioapp.keys.authenticator import Authenticator
 from aioapp.store.embedded.allowance import Limiter
 from aioapp.settings import Settings
 from aioapp.store.embedded.board.board import PrivateBoard
@@ -292,13 +292,13 @@ class Now:
 
 
 @asynccontextmanager
-async def gate_at(now: Now) -> AsyncIterator[Gate]:
+async def authenticator_at(now: Now) -> AsyncIterator[Authenticator]:
     """A gate for the keys in the database, for which it is as late as `now` says."""
     held, limiter = Database(database(), create=False), Limiter(PrivateBoard)
     keyring = Keyring(held, clock=now)
     await keyring.refresh()
     try:
-        yield Gate(keyring=keyring, limiter=limiter, anonymous=UNLIMITED)
+        yield Authenticator(keyring=keyring, limiter=limiter, anonymous=UNLIMITED)
     finally:
         limiter.close()
         await held.close()
@@ -309,7 +309,7 @@ async def test_a_key_that_expires_while_the_socket_is_open_is_refused_at_the_nex
     now = Now()
     key = make_key(expires_at=now.at + timedelta(hours=1))
     app = create_app(Settings(simulate=True, simulate_pace=0.0, shutdown_timeout=0.2))
-    url = await start(with_services(app, gate=await stack.enter_async_context(gate_at(now))), stack)
+    url = await start(with_services(app, authenticator=await stack.enter_async_context(authenticator_at(now))), stack)
     async with http.ws_connect(url + PATH) as socket:
         await introduced(socket, key)
         now.at += timedelta(minutes=59)

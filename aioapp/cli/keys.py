@@ -14,8 +14,7 @@ from aioapp.callers import Budget, Limits
 from aioapp.errors import Conflict, NotFound
 from aioapp.keys import Key, expiry
 from aioapp.keys.key import END_OF_TIME
-from aioapp.keys.telling import moment, row_of, terms, told, use
-from aioapp.keys.terms import count, grace, nanodollars
+from aioapp.keys.text import count, grace, moment, nanodollars, row_of, terms, told, use
 from aioapp.settings.location import database_path
 from aioapp.store.embedded import keys as table
 from aioapp.store.embedded import reports
@@ -23,7 +22,7 @@ from aioapp.store.embedded.database import connect, transacted
 from aioapp.store.embedded.errors import FAILURES, reason
 from aioapp.store.embedded.marker import check_new, remember
 
-Asked = argparse.Namespace
+SocketRequest = argparse.Namespace
 Clock = Callable[[], datetime]
 Answer = tuple[str, str]
 """What goes to standard output and to standard error."""
@@ -72,7 +71,7 @@ def refused(line: str, *, status: int) -> int:
     return status
 
 
-def create(asked: Asked, at: datetime) -> Work:
+def create(asked: SocketRequest, at: datetime) -> Work:
     if (asked.budget is None) != (asked.per is None):
         raise ValueError("--budget and --per go together, such as --budget 10 --per day")
     key = Key(
@@ -91,7 +90,7 @@ def create(asked: Asked, at: datetime) -> Work:
     return work
 
 
-def show_all(asked: Asked, at: datetime) -> Work:
+def show_all(asked: SocketRequest, at: datetime) -> Work:
     def work(connection: sqlite3.Connection) -> Answer:
         keys = table.listed(connection)
         if asked.json:
@@ -104,7 +103,7 @@ def show_all(asked: Asked, at: datetime) -> Work:
     return work
 
 
-def show(asked: Asked, at: datetime) -> Work:
+def show(asked: SocketRequest, at: datetime) -> Work:
     def work(connection: sqlite3.Connection) -> Answer:
         key, today = table.find(connection, asked.name), at.date()
         spans = {"today": today, "month": today.replace(day=1)}
@@ -118,11 +117,11 @@ def show(asked: Asked, at: datetime) -> Work:
     return work
 
 
-def revoke(asked: Asked, at: datetime) -> Work:
+def revoke(asked: SocketRequest, at: datetime) -> Work:
     return lambda connection: (f"{table.revoke(connection, asked.name, at=at).name} is revoked.", "")
 
 
-def rotate(asked: Asked, at: datetime) -> Work:
+def rotate(asked: SocketRequest, at: datetime) -> Work:
     def work(connection: sqlite3.Connection) -> Answer:
         shown = table.rotate(connection, asked.name, at=at, grace=asked.grace)
         last = min(at + asked.grace, table.find(connection, asked.name).expires_at or END_OF_TIME)
@@ -149,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
         description="Keys say who may use the server, and how much. With any key made, everybody needs one.")
     commands = made.add_subparsers(prog="aioapp keys", metavar="command", required=True)
 
-    def command(name: str, work: Callable[[Asked, datetime], Work], *, help: str) -> argparse.ArgumentParser:
+    def command(name: str, work: Callable[[SocketRequest, datetime], Work], *, help: str) -> argparse.ArgumentParser:
         one = commands.add_parser(name, usage=argparse.SUPPRESS, allow_abbrev=False, help=help, description=help)
         one.add_argument("--database", metavar="PATH", help="the server's [API_DATABASE; in the user's state folder]")
         one.set_defaults(work=work)

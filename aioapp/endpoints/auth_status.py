@@ -45,7 +45,7 @@ async def auth_status(request: web.Request) -> web.Response:
 
 
 AUTH_STATUS = Endpoint(
-    name="authStatus", path="/auth-status", handler=auth_status, access="known",
+    name="authStatus", path="/auth-status", handler=auth_status, access="authenticated",
     summary="State of the credentials for Claude",
     answers={200: {"application/json": AuthStatusAnswer}},
     sample={

@@ -15,7 +15,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 METRICS = Endpoint(
-    name="metrics", path="/metrics", handler=metrics, summary="Figures for Prometheus", access="machine",
+    name="metrics", path="/metrics", handler=metrics, summary="Figures for Prometheus", access="local_or_admin",
     description="For programs of this machine, by a name of loopback and through no proxy, and for admin keys.",
     answers={200: {CONTENT_TYPE.partition(";")[0]: {"type": "string"}}},
     sample="# TYPE aioapp_requests_total counter")

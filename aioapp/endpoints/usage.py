@@ -6,12 +6,12 @@ from functools import partial
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from aioapp.callers import NANO, Client
+from aioapp.callers import NANO, Caller
 from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures
 from aioapp.store.embedded import reports
 from aioapp.usage import Ledger
 from aioapp.web import answers
-from aioapp.web.context import CLIENT, SERVICES
+from aioapp.web.context import CALLER, SERVICES
 from aioapp.web.endpoint import Endpoint, json_response
 from aioapp.web.schemas import SAMPLE
 
@@ -37,31 +37,31 @@ class OwnUsageAnswer(Schema):
 
 
 async def usage(request: web.Request) -> web.Response:
-    services, client, now = request.app[SERVICES], request[CLIENT], datetime.now(UTC)
+    services, caller, now = request.app[SERVICES], request[CALLER], datetime.now(UTC)
     await services.ledger.flush()  # what has just been asked is part of it
-    own = await services.database.read(partial(reports.own, key=client.key, today=now.date()))
+    own = await services.database.read(partial(reports.own, key=caller.key, today=now.date()))
     return json_response({
-        "key": client.key,
-        "limits": asdict(client.limits),
-        "budget": spent(client, services.ledger, now=now),
+        "key": caller.key,
+        "limits": asdict(caller.limits),
+        "budget": spent(caller, services.ledger, now=now),
         **own,
         "timestamp": answers.now(),
     })
 
 
-def spent(client: Client, ledger: Ledger, *, now: datetime) -> answers.Object | None:
-    if client.budget is None:
+def spent(caller: Caller, ledger: Ledger, *, now: datetime) -> answers.Object | None:
+    if caller.budget is None:
         return None
     return {
-        "usd": client.budget.nanodollars / NANO,
-        "per": client.budget.per,
-        "spent_usd": ledger.spent(client) / NANO,
-        "renews_at": client.budget.renews(now).isoformat(),
+        "usd": caller.budget.nanodollars / NANO,
+        "per": caller.budget.per,
+        "spent_usd": ledger.spent(caller) / NANO,
+        "renews_at": caller.budget.renews(now).isoformat(),
     }
 
 
 USAGE = Endpoint(
-    name="usage", path="/api/usage", handler=usage, summary="What your key has used", access="known",
+    name="usage", path="/api/usage", handler=usage, summary="What your key has used", access="authenticated",
     description="Without keys: what all callers have used together. Asking costs no request of your limit.",
     answers={200: {"application/json": OwnUsageAnswer}},
     sample={

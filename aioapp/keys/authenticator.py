@@ -2,18 +2,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aioapp.callers import Client, Limits
+from aioapp.callers import Caller, Limits
 from aioapp.errors import Forbidden, Unauthorized
 from aioapp.keys import Keyring
 from aioapp.store.embedded.allowance import Limiter
 
 
-Stranger = tuple[str, bool]
+Peer = tuple[str, bool]
 """A caller's address, and whether it is a program of this machine that asks, by a name of loopback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class Authenticator:
     """With any key defined, everybody needs one. Without, `anonymous` are the limits of each address.
 
     `open` lets in everybody where there are no keys, from anywhere; else only this machine's own programs come in, and
@@ -35,8 +35,8 @@ class Gate:
         """Whether there are no keys, for certain: a database that cannot be read may hold some."""
         return self.keyring.ready and not self.keyring.guarded
 
-    def client(self, given: str | None, *, stranger: Callable[[], Stranger]) -> Client:
-        """Who shows `given`, or, where there are no keys, what `stranger` tells of the caller.
+    def authenticate(self, given: str | None, *, peer: Callable[[], Peer]) -> Caller:
+        """Who shows `given`, or, where there are no keys, what `peer` tells of the caller.
 
         Raises `Unauthorized` or `StoreUnavailable`.
         """
@@ -44,22 +44,22 @@ class Gate:
             if given is None:
                 raise Unauthorized("Send your key in the header X-API-Key, or as Authorization: Bearer.")
             return self.keyring.find(given)
-        address, local = stranger()
+        address, local = peer()
         if not (self.open or local):
             raise Unauthorized(
                 "There are no keys yet, and you are not on this machine, or come through a proxy. Whoever runs this "
                 "server makes a key with `aioapp keys create`, or says --allow-anonymous.")
-        return Client(name=address, limits=self.anonymous)
+        return Caller(name=address, limits=self.anonymous)
 
-    def still(self, client: Client) -> Client:
+    def reauthenticate(self, caller: Caller) -> Caller:
         """The same caller, as it is now. Raises `Unauthorized` where it may no longer come in."""
-        if client.known:
-            return self.keyring.holder(client.secret)
+        if caller.known:
+            return self.keyring.holder(caller.secret)
         if self.keyring.guarded:
             raise Unauthorized("This server asks for a key now.")
-        return client
+        return caller
 
-    def administrator(self, given: str | None, *, opener: str | None = None) -> Client:
+    def administrator(self, given: str | None, *, opener: str | None = None) -> Caller:
         """The admin key that is shown as `given`, or, by its public id, the secret `opener` of a session.
 
         Raises `Unauthorized`, `Forbidden` or `StoreUnavailable`.
@@ -67,11 +67,11 @@ class Gate:
         if not self.keyring.guarded:
             raise Forbidden("There is no admin key yet. Whoever runs this server makes one with: "
                             "aioapp keys create NAME --admin")
-        client = self.keyring.holder(opener) if opener else self.client(given, stranger=lambda: ("", False))
-        if not client.admin:
+        caller = self.keyring.holder(opener) if opener else self.authenticate(given, peer=lambda: ("", False))
+        if not caller.admin:
             raise Forbidden("This needs an admin key.")
-        return client
+        return caller
 
-    def admit(self, client: Client) -> int:
+    def admit(self, caller: Caller) -> int:
         """Count one request. Raises `LimitReached`. Returns when it was counted, for `Call.admitted`."""
-        return self.limiter.admit(client)
+        return self.limiter.admit(caller)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Literal, TypeVar
 
-from aioapp.callers import NANO, UNLIMITED, Budget, Client, Limits, fits
+from aioapp.callers import NANO, UNLIMITED, Budget, Caller, Limits, fits
 
 T = TypeVar("T", int, datetime)
 State = Literal["active", "expired", "revoked"]
@@ -57,15 +57,15 @@ class Key:
             return "revoked"
         return "expired" if self.expires_at is not None and at >= self.expires_at else "active"
 
-    def client(self, secret: str) -> Client:
+    def caller(self, secret: str) -> Caller:
         """Its holder, who showed the secret with the public id `secret`."""
-        return Client(name=self.name, known=True, secret=secret, limits=self.limits, budget=self.budget,
+        return Caller(name=self.name, known=True, secret=secret, limits=self.limits, budget=self.budget,
                       models=self.models, admin=self.admin)
 
     def exceeds(self, other: "Key") -> list[str]:
         """The names of what this key has beyond `other`; none where whatever this one may, `other` may too.
 
-        A `Client` would not do for `other`: it does not know when it expires.
+        A `Caller` would not do for `other`: it does not know when it expires.
         """
         beyond = {
             "admin": self.admin and not other.admin,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from sqlite3 import Connection
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.errors import StoreUnavailable, Unauthorized
 from aioapp.keys.key import SECRET, Key, Secret, proves
 from aioapp.store.embedded import keys as table
@@ -33,7 +33,7 @@ class Holder:
 
     secret: Secret
     key: Key
-    client: Client
+    caller: Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Keyring:
         self._check()
         return self._known.any
 
-    def find(self, given: str) -> Client:
+    def find(self, given: str) -> Caller:
         """Who shows `given`. Raises `Unauthorized` or `StoreUnavailable`.
 
         One digest is made and one compared, whatever is given. Only who has the right secret learns why it is refused.
@@ -108,7 +108,7 @@ class Keyring:
             raise Unauthorized(UNKNOWN)
         return self._welcome(holder)
 
-    def holder(self, secret: str) -> Client:
+    def holder(self, secret: str) -> Caller:
         """Who has the secret with this public id, which was shown before, as it is now.
 
         Raises `Unauthorized` where it may no longer come in, or `StoreUnavailable`.
@@ -119,7 +119,7 @@ class Keyring:
             raise Unauthorized(UNKNOWN)
         return self._welcome(holder)
 
-    def _welcome(self, holder: Holder) -> Client:
+    def _welcome(self, holder: Holder) -> Caller:
         now = self._clock()
         match holder.key.state(now):
             case "revoked":
@@ -128,7 +128,7 @@ class Keyring:
                 raise Unauthorized("This key has expired.")
         if holder.secret.expires_at is not None and now >= holder.secret.expires_at:
             raise Unauthorized("This secret was replaced by a new one.")
-        return holder.client
+        return holder.caller
 
     def _check(self) -> None:
         if not self.ready:
@@ -167,7 +167,7 @@ class Keyring:
         keys, secrets = table.load(connection)
         remember(connection)
         return Known(version=version, any=bool(keys), holders={
-            secret.id: Holder(secret=secret, key=key, client=key.client(secret.id))
+            secret.id: Holder(secret=secret, key=key, caller=key.caller(secret.id))
             for secret in secrets.values() if (key := keys.get(secret.key))})
 
     def _take(self, found: Known | None, *, at: float) -> None:

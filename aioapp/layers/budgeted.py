@@ -2,7 +2,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.errors import AppError
 from aioapp.generation import Batch, Call, Generate, Layer
 from aioapp.store.embedded.allowance import Limiter, Reservation
@@ -20,9 +20,9 @@ def budgeted(*, limiter: Limiter, ledger: Ledger, prices: Prices) -> Layer:
             most = prices.most(call.prompt.model or "", input=read, output=written)
             try:
                 reservation = await reserved(
-                    call.client, read + written, nanodollars=most, limiter=limiter, ledger=ledger)
+                    call.caller, read + written, nanodollars=most, limiter=limiter, ledger=ledger)
             except AppError:
-                limiter.refund(call.client, call.admitted)
+                limiter.refund(call.caller, call.admitted)
                 raise
             try:
                 async with aclosing(inner(call)) as batches:
@@ -37,15 +37,15 @@ def budgeted(*, limiter: Limiter, ledger: Ledger, prices: Prices) -> Layer:
 
 
 async def reserved(
-        client: Client, tokens: int, *, nanodollars: int, limiter: Limiter, ledger: Ledger) -> Reservation:
+        caller: Caller, tokens: int, *, nanodollars: int, limiter: Limiter, ledger: Ledger) -> Reservation:
     """All that a call may take, or nothing: whoever refuses it, it costs nothing elsewhere.
 
     It waits only where what is known of the budget is too old, and the database must be read.
     """
     for _ in range(LOOKS):
-        known = ledger.known(client)
+        known = ledger.known(caller)
         try:
-            return limiter.reserve(client, tokens, nanodollars=nanodollars, spent=known)
+            return limiter.reserve(caller, tokens, nanodollars=nanodollars, spent=known)
         except Stale:
             await ledger.refresh(unlike=known)
-    return limiter.reserve(client, tokens, nanodollars=nanodollars, spent=ledger.known(client))
+    return limiter.reserve(caller, tokens, nanodollars=nanodollars, spent=ledger.known(caller))

@@ -9,7 +9,7 @@ from aioapp.callers import UNLIMITED, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Remaining:
     """What is left of each limit that `limits` has, and in how many seconds there is more of it.
 
     `requests_in` is 60 where nothing was used. `tokens_in` is None where nobody knows: all that was used is in flight.
@@ -40,7 +40,7 @@ def policy_field(limits: Limits) -> str:
     return ", ".join(fields)
 
 
-def standing_field(standing: Standing) -> str:
+def remaining_field(standing: Remaining) -> str:
     """The value of `RateLimit`; empty where there are no limits, and the header must be left out.
 
     `t` is the time within which no more than `r` can be used (section 4.1.2), so it is when there is more, not when

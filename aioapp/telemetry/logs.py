@@ -16,7 +16,7 @@ JSON = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class AccessRecord:
     """One request that has ended, or one frame of a WebSocket that asked for a generation.
 
     `key` is the name of the caller's key, `path` has no query, `status` is None where the caller left, and `record` is
@@ -38,7 +38,7 @@ class Seen:
                 f"{self.seconds * 1e3:.1f} ms {self.request_id}{tail}")
 
 
-def log_request(seen: Seen) -> None:
+def log_request(seen: AccessRecord) -> None:
     """One line for each request, those included that their caller left."""
     requests.info(seen)
 
@@ -76,7 +76,7 @@ class OneObject(logging.Formatter):
     """A line that is one JSON object, for programs. All that is not printable ASCII is escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        seen = record.msg if isinstance(record.msg, Seen) else None
+        seen = record.msg if isinstance(record.msg, AccessRecord) else None
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -90,7 +90,7 @@ class OneObject(logging.Formatter):
         return JSON.encode(line)
 
 
-def request_fields(seen: Seen) -> dict[str, object]:
+def request_fields(seen: AccessRecord) -> dict[str, object]:
     return {
         "remote": seen.remote,
         "key": seen.key,

@@ -58,7 +58,7 @@ class Metrics:
 
     def generation(self, record: Record, *, model: str) -> None:
         """One generation, however it ended. `model` is the row of the price table that it was charged by."""
-        model, key = self._models.of(model), self._keys.of(record.call.client.key or ANONYMOUS)
+        model, key = self._models.of(model), self._keys.of(record.call.caller.key or ANONYMOUS)
         self._generations(model, record.outcome).inc()
         self._key_generations(key, record.outcome).inc()
         self._durations(model).observe(record.duration)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from sqlite3 import Connection
 
-from aioapp.callers import Budget, Client, Spent
+from aioapp.callers import Budget, Caller, Spent
 from aioapp.store.embedded.errors import sound
 from aioapp.usage.buffer import Pending
 
@@ -24,11 +24,11 @@ class Accounts:
         self._written: Counter[Account] = Counter()
         self._unwritten: Counter[Account] = Counter()
 
-    def spent(self, client: Client, *, at: datetime) -> int:
+    def spent(self, caller: Caller, *, at: datetime) -> int:
         """In the period of its budget in which `at` lies; nothing where it has no budget."""
-        if client.budget is None:
+        if caller.budget is None:
             return 0
-        account = client.key or "", client.budget.period(at)
+        account = caller.key or "", caller.budget.period(at)
         return self._written[account] + self._unwritten[account]
 
     def known(self, budget: Budget, key: str, *, at: datetime, mark: object | None) -> Spent:

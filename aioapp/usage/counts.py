@@ -2,7 +2,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 
 
 class Counts(Protocol):
@@ -11,7 +11,7 @@ class Counts(Protocol):
     def mark(self) -> object | None:
         """The moment, to tell what is read after it."""
 
-    def charge(self, client: Client, nanodollars: int) -> None: ...
+    def charge(self, caller: Caller, nanodollars: int) -> None: ...
 
     def written(self, charges: Mapping[tuple[str, str], int]) -> None:
         """By account and day."""

@@ -12,15 +12,13 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import NamedTuple, NoReturn
 
-from aioapp.callers import Client, Spent
+from aioapp.callers import Caller, Spent
 from aioapp.errors import StoreUnavailable
 from aioapp.generation import Record
 from aioapp.store.embedded.database import RETRY_AFTER, Database
 from aioapp.usage.budgets import Account, Accounts, read_spent
-from aioapp.usage.buffer import Pending
+from aioapp.usage.buffer import LONGEST_PROMPT, Names, Pending, plain
 from aioapp.usage.counts import Counts
-from aioapp.usage.names import Names
-from aioapp.usage.plain import LONGEST_PROMPT, plain
 
 GATHER = 0.25
 """Seconds in which what is added is gathered for one write."""
@@ -74,9 +72,9 @@ class Ledger:
         at, call = self._clock().astimezone(UTC).isoformat(timespec="milliseconds"), record.call
         prompt = plain(call.prompt.messages[-1].content, most=LONGEST_PROMPT) if self._keep_prompts else None
         nanodollars = self._pending.add(record, at=at, model=self._names.kept(record), prompt=prompt)
-        self._accounts.charge(call.client.key or "", nanodollars, day=at[:10])
-        if call.client.budget is not None:
-            self._counts.charge(call.client, nanodollars)
+        self._accounts.charge(call.caller.key or "", nanodollars, day=at[:10])
+        if call.caller.budget is not None:
+            self._counts.charge(call.caller, nanodollars)
         self._added.set()
 
     @property
@@ -84,21 +82,21 @@ class Ledger:
         """Whether what is spent can be written, as far as is known."""
         return not self._failing
 
-    def known(self, client: Client) -> Spent | None:
-        """What the database says of the client's budget; None where it has none.
+    def known(self, caller: Caller) -> Spent | None:
+        """What the database says of the caller's budget; None where it has none.
 
-        Raises `StoreUnavailable` while what is spent cannot be written, or, for a client with a budget, while it cannot
+        Raises `StoreUnavailable` while what is spent cannot be written, or, for a caller with a budget, while it cannot
         be read.
         """
-        if self._failing or (client.budget is not None and self._look is None):
+        if self._failing or (caller.budget is not None and self._look is None):
             refuse()
-        if client.budget is None:
+        if caller.budget is None:
             return None
-        return self._accounts.known(client.budget, client.key or "", at=self._clock(), mark=self._mark)
+        return self._accounts.known(caller.budget, caller.key or "", at=self._clock(), mark=self._mark)
 
-    def spent(self, client: Client) -> int:
-        """Nanodollars, in the current period of the client's budget, as far as this process knows."""
-        return self._accounts.spent(client, at=self._clock())
+    def spent(self, caller: Caller) -> int:
+        """Nanodollars, in the current period of the caller's budget, as far as this process knows."""
+        return self._accounts.spent(caller, at=self._clock())
 
     async def run(self) -> None:
         """Write what is added and read what others wrote, for ever."""

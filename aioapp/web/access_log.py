@@ -4,19 +4,19 @@ import time
 from aiohttp import web
 
 from aioapp.generation import Call, Record
-from aioapp.telemetry.logs import Seen, log_request
-from aioapp.web.context import BEGAN, CALL, CLIENT, REQUEST_ID, SERVICES
+from aioapp.telemetry.logs import AccessRecord, log_request
+from aioapp.web.context import BEGAN, CALL, CALLER, REQUEST_ID, SERVICES
 
 LEFT = 499
 """The status that is counted for a caller who did not wait for one, as nginx has it."""
 
 
-def note_request(request: web.Request, status: int | None) -> None:
+def log_exchange(request: web.Request, status: int | None) -> None:
     """`status` is None where the caller has left."""
-    client, record = request.get(CLIENT), taken(request.get(CALL))
+    caller, record = request.get(CALLER), taken(request.get(CALL))
     seconds = time.perf_counter() - request[BEGAN]
-    log_request(Seen(
-        remote=request.remote or "", key=client.key if client else None, method=request.method,
+    log_request(AccessRecord(
+        remote=request.remote or "", key=caller.key if caller else None, method=request.method,
         path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID], record=record))
     metrics = request.app[SERVICES].metrics
     metrics.request(method=request.method, path=pattern(request), status=status or LEFT, seconds=seconds)
@@ -24,10 +24,10 @@ def note_request(request: web.Request, status: int | None) -> None:
         metrics.overhead(max(0.0, seconds - record.call.meter.waited))
 
 
-def note_frame(request: web.Request, call: Call, *, status: int | None, seconds: float) -> None:
+def log_frame(request: web.Request, call: Call, *, status: int | None, seconds: float) -> None:
     """A frame on a WebSocket that asked for a generation."""
-    log_request(Seen(
-        remote=request.remote or "", key=call.client.key, method="FRAME", path=request.rel_url.raw_path, status=status,
+    log_request(AccessRecord(
+        remote=request.remote or "", key=call.caller.key, method="FRAME", path=request.rel_url.raw_path, status=status,
         seconds=seconds, request_id=call.request_id, record=taken(call)))
 
 

@@ -12,18 +12,18 @@ from aioapp.web.validation import decoded, give_way, loaded
 
 JSON = {"Content-Type": "application/json"}
 
-Access = Literal["open", "known", "caller", "socket", "admin", "machine", "itself"]
+Access = Literal["open", "authenticated", "metered", "socket", "admin", "local_or_admin", "custom"]
 """Whom an endpoint is for: anybody · who shows a key, if there are any · the same, counted as one request · the same,
 who may show it in the first frame · admin keys · programs of this machine and admin keys · whom its handler lets in."""
 
 ADMISSION_ERRORS: Mapping[Access, tuple[type[AppError], ...]] = {
     "open": (Forbidden,),
-    "known": (Unauthorized, Forbidden, StoreUnavailable),
-    "caller": (Unauthorized, Forbidden, LimitReached, StoreUnavailable),
+    "authenticated": (Unauthorized, Forbidden, StoreUnavailable),
+    "metered": (Unauthorized, Forbidden, LimitReached, StoreUnavailable),
     "socket": (Unauthorized, Forbidden, StoreUnavailable),
     "admin": (Unauthorized, Forbidden, StoreUnavailable),
-    "machine": (Unauthorized, Forbidden, StoreUnavailable),
-    "itself": (Unauthorized, Forbidden, StoreUnavailable),
+    "local_or_admin": (Unauthorized, Forbidden, StoreUnavailable),
+    "custom": (Unauthorized, Forbidden, StoreUnavailable),
 }
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -42,7 +42,7 @@ class Endpoint:
     summary: str
     description: str = ""
     tag: str = "Server"
-    access: Access = "caller"
+    access: Access = "metered"
     query: type[Schema] | None = None
     body: type[Schema] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from aioapp.errors import AppError, BadRequest, VersionNotSupported
 from aioapp.web import answers
-from aioapp.web.access_log import note_request
+from aioapp.web.access_log import log_exchange
 from aioapp.web.context import BEGAN, PREPARED, REFUSED, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Handler, json_response
 from aioapp.web.error_responses import as_app_error, has_left, headers_of, titled
@@ -41,7 +41,7 @@ async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = response.status
         return response
     finally:
-        note_request(request, status)
+        log_exchange(request, status)
 
 
 @web.middleware

@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from aioapp import errors
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.endpoints.admin.key_schemas import (
     KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody, asked_for,
 )
 from aioapp.keys import Key
-from aioapp.keys.telling import told
+from aioapp.keys.text import told
 from aioapp.store.embedded import keys as table
 from aioapp.web import answers
-from aioapp.web.context import CLIENT, SERVICES
+from aioapp.web.context import CALLER, SERVICES
 from aioapp.web.endpoint import Endpoint, Handler, json_response, read_body
 from aioapp.web.schemas import SAMPLE
 
@@ -24,20 +24,20 @@ JSON = "application/json"
 BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
 
 
-def may_change(connection: Connection, client: Client, *, at: datetime) -> Key:
+def may_change(connection: Connection, caller: Caller, *, at: datetime) -> Key:
     """The key of whoever changes keys, as it is by now. Raises `Forbidden`.
 
     A secret that was replaced may have been lost to somebody: it must not outlive its grace by making another.
     """
-    own = table.find(connection, client.name)
+    own = table.find(connection, caller.name)
     if own.state(at) != "active":
         raise errors.Forbidden(f"Your key is {own.state(at)}.")
-    if table.secret(connection, client.secret).expires_at is not None:
+    if table.secret(connection, caller.secret).expires_at is not None:
         raise errors.Forbidden("Your secret was replaced. Change keys with the new one.")
     return own
 
 
-def may_grant(connection: Connection, wanted: Key, *, by: Client, at: datetime) -> None:
+def may_grant(connection: Connection, wanted: Key, *, by: Caller, at: datetime) -> None:
     """Raises `Forbidden` where `by` would grant more than it has."""
     if beyond := wanted.exceeds(may_change(connection, by, at=at)):
         raise errors.Forbidden(f"Your key cannot grant more than it has: {', '.join(beyond)}.")
@@ -56,7 +56,7 @@ async def shown(request: web.Request) -> web.Response:
 
 async def created(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
-    key, creator = asked_for(await read_body(request, CREATE), at=at), request[CLIENT]
+    key, creator = asked_for(await read_body(request, CREATE), at=at), request[CALLER]
 
     def create(connection: Connection) -> str:
         may_grant(connection, key, by=creator, at=at)
@@ -69,14 +69,14 @@ async def revoked(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
 
     def revoke(connection: Connection) -> Key:
-        may_change(connection, request[CLIENT], at=at)
+        may_change(connection, request[CALLER], at=at)
         return table.revoke(connection, named(request), at=at)
 
     return one_key(await changed(request, revoke))
 
 
 async def rotated(request: web.Request) -> web.Response:
-    at, rotator = datetime.now(UTC), request[CLIENT]
+    at, rotator = datetime.now(UTC), request[CALLER]
     grace = timedelta(seconds=(await read_body(request, ROTATE))["grace_seconds"])
 
     def rotate(connection: Connection) -> tuple[Key, str]:
@@ -92,7 +92,7 @@ async def changed(request: web.Request, change: Callable[[Connection], T]) -> T:
     """Change the keys, so that this process knows it before it answers; the others see it within a second."""
     services = request.app[SERVICES]
     result = await services.database.write(change)
-    await services.gate.keyring.refresh()
+    await services.authenticator.keyring.refresh()
     return result
 
 

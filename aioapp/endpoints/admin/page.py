@@ -55,8 +55,8 @@ async def sign_in(request: web.Request) -> web.Response:
             raise errors.Unauthorized(ELSEWHERE.format(address.origin()))
         if key is None:
             raise errors.Unauthorized("Sign in here, with your key.")
-        client = services.gate.administrator(key)
-        token = await services.database.write(partial(sessions.begin, client=client, at=datetime.now(UTC)))
+        caller = services.authenticator.administrator(key)
+        token = await services.database.write(partial(sessions.begin, caller=caller, at=datetime.now(UTC)))
     except errors.AppError as error:
         return login(request, error)
     response = to_page()
@@ -138,14 +138,14 @@ def html(text: str, *, policy: str) -> web.Response:
 
 
 PAGE = (
-    Endpoint(name="adminPage", path="/admin", handler=page, summary="The page for administrators", access="itself",
+    Endpoint(name="adminPage", path="/admin", handler=page, summary="The page for administrators", access="custom",
              documented=False),
     Endpoint(name="signIn", method="POST", path="/admin/session", handler=sign_in, summary="Sign in to it",
-             access="itself", documented=False),
-    Endpoint(name="signedIn", path="/admin/session", handler=signed_in, summary="To the page", access="itself",
+             access="custom", documented=False),
+    Endpoint(name="signedIn", path="/admin/session", handler=signed_in, summary="To the page", access="custom",
              documented=False),
     Endpoint(name="signOut", method="POST", path="/admin/session/end", handler=sign_out, summary="Sign out of it",
-             access="itself", documented=False),
+             access="custom", documented=False),
     Endpoint(name="adminAsset", path="/admin/assets/{name}", handler=asset, summary="Parts of it", access="admin",
              documented=False),
 )

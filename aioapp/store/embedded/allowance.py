@@ -1,15 +1,15 @@
-"""Admits requests, and reserves slots, tokens and money for generations, within what each client may do and spend."""
+"""Admits requests, and reserves slots, tokens and money for generations, within what each caller may do and spend."""
 import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from aioapp.callers import Client, Spent
+from aioapp.callers import Caller, Spent
 from aioapp.errors import StoreUnavailable
-from aioapp.limits.remaining import Standing
+from aioapp.limits.remaining import Remaining
 from aioapp.store.embedded.board import budgets, rules
 from aioapp.store.embedded.board.board import Board
-from aioapp.store.embedded.board.directory import Mark, Table
+from aioapp.store.embedded.board.directory import Mark, Directory
 from aioapp.store.embedded.board.share import Share
 from aioapp.store.embedded.board.turns import Turns
 
@@ -40,7 +40,7 @@ class Reservation:
 
 
 class Limiter:
-    """Holds clients to their limits and budgets. The board is opened when the first client comes that has any.
+    """Holds callers to their limits and budgets. The board is opened when the first caller comes that has any.
 
     A board that cannot be used is `StoreUnavailable` to whoever asks, and is opened anew each time somebody asks. What
     is given back meanwhile is given back when it can be used again.
@@ -49,49 +49,49 @@ class Limiter:
     def __init__(self, open_board: Callable[[], Board], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._turns = Turns(open_board, clock=clock)
 
-    def admit(self, client: Client) -> int:
+    def admit(self, caller: Caller) -> int:
         """Count one request. Returns the second it was counted in, for `refund`.
 
         Raises `LimitReached` or `StoreUnavailable`.
         """
-        limit = client.limits.requests_per_minute
+        limit = caller.limits.requests_per_minute
         if limit is None:
             return 0
         return self._turns.turn(
-            lambda table, now: rules.admit(table.account(client.account, int(now)), now, limit=limit))
+            lambda directory, now: rules.admit(directory.account(caller.account, int(now)), now, limit=limit))
 
-    def refund(self, client: Client, second: int) -> None:
+    def refund(self, caller: Caller, second: int) -> None:
         """Take a request that was counted in `second` out of the count again, because something else refused it.
 
         Where the board cannot be used, it stays counted for its minute.
         """
-        if client.limits.requests_per_minute is not None:
+        if caller.limits.requests_per_minute is not None:
             try:
                 self._turns.turn(
-                    lambda table, now: table.account(client.account, int(now)).requests.take(second, 1))
+                    lambda directory, now: directory.account(caller.account, int(now)).requests.take(second, 1))
             except StoreUnavailable:
                 log.debug("A request stays counted that was refused.")
 
-    def reserve(self, client: Client, tokens: int, *, nanodollars: int = 0, spent: Spent | None = None) -> Reservation:
+    def reserve(self, caller: Caller, tokens: int, *, nanodollars: int = 0, spent: Spent | None = None) -> Reservation:
         """A slot, so many tokens and so much money, all or nothing, until they are settled.
 
-        `spent` is what the database is known to say, for a client that has a budget; `Stale` is raised where that is
+        `spent` is what the database is known to say, for a caller that has a budget; `Stale` is raised where that is
         too old. Raises `BudgetSpent`, `LimitReached`, `StoreUnavailable`, or `BadRequest` where waiting would not help.
         """
-        limits, wanted = client.limits, None
-        if spent is not None and client.budget is not None:
-            wanted = budgets.Wanted(client.budget, nanodollars, spent)
-            if nanodollars > client.budget.nanodollars:
-                raise budgets.too_dear(client.budget, nanodollars)
+        limits, wanted = caller.limits, None
+        if spent is not None and caller.budget is not None:
+            wanted = budgets.Wanted(caller.budget, nanodollars, spent)
+            if nanodollars > caller.budget.nanodollars:
+                raise budgets.too_dear(caller.budget, nanodollars)
         if wanted is None and limits.tokens_per_minute is None and limits.concurrency is None:
             return Reservation()
         if limits.tokens_per_minute is not None and tokens > limits.tokens_per_minute:
             raise rules.too_many(tokens, limits.tokens_per_minute)
-        return self._turns.turn(partial(self._reserve, client=client, tokens=tokens, wanted=wanted))
+        return self._turns.turn(partial(self._reserve, caller=caller, tokens=tokens, wanted=wanted))
 
-    def charge(self, client: Client, nanodollars: int) -> None:
+    def charge(self, caller: Caller, nanodollars: int) -> None:
         """So much was spent, and is not in the database yet. Raises nothing; it is to be told to `written` later."""
-        name = client.account
+        name = caller.account
         self._turns.keep(name, self._turns.share(name).plus(Share(unwritten=nanodollars)))
         self._turns.owe(partial(self._tell, name=name))
 
@@ -109,33 +109,33 @@ class Limiter:
         if self._turns.idle:
             return None
         try:
-            return self._turns.turn(lambda table, now: table.mark())
+            return self._turns.turn(lambda directory, now: directory.mark())
         except StoreUnavailable:
             return None
 
-    def standing(self, client: Client) -> Standing:
-        """Where the client stands with its limits. Raises `StoreUnavailable`."""
-        limits = client.limits
+    def remaining(self, caller: Caller) -> Remaining:
+        """Where the caller stands with its limits. Raises `StoreUnavailable`."""
+        limits = caller.limits
         if limits.requests_per_minute is None and limits.tokens_per_minute is None and limits.concurrency is None:
-            return Standing()
+            return Remaining()
         return self._turns.turn(
-            lambda table, now: rules.standing(table.account(client.account, int(now)), now, limits=limits))
+            lambda directory, now: rules.remaining(directory.account(caller.account, int(now)), now, limits=limits))
 
     def close(self) -> None:
         """Let the board go. What is still in flight counts as left by a process that has ended."""
         self._turns.close()
 
     def _reserve(
-            self, table: Table, now: float, *, client: Client, tokens: int, wanted: budgets.Wanted | None,
+            self, directory: Directory, now: float, *, caller: Caller, tokens: int, wanted: budgets.Wanted | None,
     ) -> Reservation:
-        name, second = client.account, int(now)
-        account = table.account(name, second)
+        name, second = caller.account, int(now)
+        account = directory.account(name, second)
         if wanted is not None:
-            budgets.learn(table, account, second=second, wanted=wanted)
-        rules.reserve(account, now, tokens=tokens, limits=client.limits, wanted=wanted, ended=table.board.ended)
+            budgets.learn(directory, account, second=second, wanted=wanted)
+        rules.reserve(account, now, tokens=tokens, limits=caller.limits, wanted=wanted, ended=directory.board.ended)
         held = Share(1, tokens, 0 if wanted is None else wanted.nanodollars)
         share = self._turns.share(name).plus(held)
-        table.put(account, second, name=name, share=share)
+        directory.put(account, second, name=name, share=share)
         self._turns.keep(name, share)
         return Reservation(partial(self._settle, name=name, held=held))
 
@@ -143,13 +143,13 @@ class Limiter:
         self._turns.keep(name, self._turns.share(name).minus(held))
         self._turns.owe(partial(self._used, name=name, tokens=min(tokens, MOST)))
 
-    def _tell(self, table: Table, second: int, *, name: str) -> None:
-        table.tell(name, self._turns.share(name), second=second)
+    def _tell(self, directory: Directory, second: int, *, name: str) -> None:
+        directory.tell(name, self._turns.share(name), second=second)
 
-    def _used(self, table: Table, second: int, *, name: str, tokens: int) -> None:
-        table.tell(name, self._turns.share(name), second=second).count_tokens(second, tokens)
+    def _used(self, directory: Directory, second: int, *, name: str, tokens: int) -> None:
+        directory.tell(name, self._turns.share(name), second=second).count_tokens(second, tokens)
 
-    def _wrote(self, table: Table, second: int, *, name: str, day: str, nanodollars: int) -> None:
-        account = table.account(name, second)
-        account.purse.wrote(nanodollars, day=day, moment=table.next_moment())  # first: killed here, it counts twice
-        table.put(account, second, name=name, share=self._turns.share(name))
+    def _wrote(self, directory: Directory, second: int, *, name: str, day: str, nanodollars: int) -> None:
+        account = directory.account(name, second)
+        account.purse.wrote(nanodollars, day=day, moment=directory.next_moment())  # first: killed here, it counts twice
+        directory.put(account, second, name=name, share=self._turns.share(name))

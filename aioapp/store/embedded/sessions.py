@@ -7,7 +7,7 @@ import secrets
 from datetime import datetime, timedelta
 from sqlite3 import Connection
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.errors import Unauthorized
 from aioapp.keys.key import digest_of
 from aioapp.store.embedded.errors import sound
@@ -22,7 +22,7 @@ SURPLUS = """
         WHERE secrets.key = ? ORDER BY sessions.rowid DESC LIMIT -1 OFFSET ?)"""
 
 
-def begin(connection: Connection, client: Client, *, at: datetime) -> str:
+def begin(connection: Connection, caller: Caller, *, at: datetime) -> str:
     """A session of whoever showed its secret. Returns its token: 256 bits in base64 (RFC 4648 §5).
 
     Those that are over are deleted, and of too many of one key the oldest.
@@ -30,8 +30,8 @@ def begin(connection: Connection, client: Client, *, at: datetime) -> str:
     token = secrets.token_urlsafe(32)
     connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (stamp(at),))
     connection.execute("INSERT INTO sessions (digest, secret, expires_at) VALUES (?, ?, ?)",
-                       (digest_of(token), client.secret, stamp(at + LIFETIME)))
-    connection.execute(SURPLUS, (client.name, MOST))
+                       (digest_of(token), caller.secret, stamp(at + LIFETIME)))
+    connection.execute(SURPLUS, (caller.name, MOST))
     return token
 
 

@@ -2,21 +2,22 @@
 as one of your own program, is for callers.
 """
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from warnings import warn
 
 from aiohttp import hdrs, web
 
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.errors import AppError, Forbidden
-from aioapp.keys.authenticator import Stranger
-from aioapp.limits.remaining import policy_field, standing_field
+from aioapp.keys.authenticator import Peer
+from aioapp.limits.remaining import policy_field, remaining_field
 from aioapp.services import Services
 from aioapp.store.embedded import sessions
 from aioapp.web.address import reached_at
-from aioapp.web.context import ADMITTED, CLIENT, GATE, SERVICES
+from aioapp.web.context import ADMITTED, CALLER, AUTHENTICATOR, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
 from aioapp.web.peer import is_loopback, network_of
 
@@ -24,6 +25,9 @@ ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
 """Whom each method of each resource is for. What is not in it is for callers."""
 PREFLIGHTED = web.AppKey("preflighted", frozenset[web.AbstractResource])
 """The resources whose preflights are answered for us, by aiohttp-cors."""
+FORMER: Mapping[str, Access] = {
+    "known": "authenticated", "caller": "metered", "machine": "local_or_admin", "itself": "custom"}
+"""The names that kinds of access had; they go with the next release."""
 COOKIE = "aioapp_admin"
 LOOPBACK = re.compile(
     r"((([a-z0-9-]+\.)*localhost)|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
@@ -47,28 +51,31 @@ def set_access(app: web.Application, route: web.AbstractRoute, *, access: Access
     It goes by the route's own resource, not by its path: another application's may read the same.
     """
     assert route.resource is not None
-    app[ACCESS][route.resource, route.method] = access
+    if access in FORMER:
+        warn(f"access={access!r} is {FORMER[access]!r} now", DeprecationWarning, stacklevel=2)
+    app[ACCESS][route.resource, route.method] = FORMER.get(access, access)
 
 
 @web.middleware
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass as its route says, and note who asks."""
     services, access = request.app[SERVICES], wanted(request)
-    request[GATE] = services.gate
+    request[AUTHENTICATOR] = services.authenticator
     rebinding_refused(request, services)
-    if access in ("open", "itself") or is_preflight(request):
+    if access in ("open", "custom") or is_preflight(request):
         return await handler(request)
-    if access == "socket" and shown(request) is None and is_handshake(request) and services.gate.keyring.guarded:
+    keyring = services.authenticator.keyring
+    if access == "socket" and shown(request) is None and is_handshake(request) and keyring.guarded:
         return await handler(request)  # a browser's WebSocket shows its key in its first frame
     if access == "admin":
-        request[CLIENT] = await administrator(request)
-    elif access == "machine":
+        request[CALLER] = await administrator(request)
+    elif access == "local_or_admin":
         if not is_local(request) or is_foreign(request):
-            request[CLIENT] = services.gate.administrator(shown(request))
+            request[CALLER] = services.authenticator.administrator(shown(request))
     else:
-        request[CLIENT] = caller(request, services)
-    if access == "caller":
-        request[ADMITTED] = services.gate.admit(request[CLIENT])
+        request[CALLER] = authenticate(request, services)
+    if access == "metered":
+        request[ADMITTED] = services.authenticator.admit(request[CALLER])
     response = await handler(request)
     if access == "admin" and not response.prepared:
         response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # caches do not see that a cookie let it in
@@ -78,14 +85,14 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
 def wanted(request: web.Request) -> Access:
     resource = request.match_info.route.resource
     method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-    return request.app[ACCESS].get((resource, method), "caller") if resource else "known"
+    return request.app[ACCESS].get((resource, method), "metered") if resource else "authenticated"
 
 
-def caller(request: web.Request, services: Services) -> Client:
-    return services.gate.client(shown(request), stranger=partial(stranger, request))
+def authenticate(request: web.Request, services: Services) -> Caller:
+    return services.authenticator.authenticate(shown(request), peer=partial(peer_of, request))
 
 
-async def administrator(request: web.Request) -> Client:
+async def administrator(request: web.Request) -> Caller:
     """The admin key that the request shows, or with which the session in its cookie was begun.
 
     A session is looked up each time, so that its beginning and its end are known to all workers at once.
@@ -93,18 +100,18 @@ async def administrator(request: web.Request) -> Client:
     """
     services, key = request.app[SERVICES], shown(request)
     token = cookie(request) if key is None else None
-    if token is None or not services.gate.keyring.guarded:
-        return services.gate.administrator(key)
+    if token is None or not services.authenticator.keyring.guarded:
+        return services.authenticator.administrator(key)
     find = partial(sessions.opener, token=token, at=datetime.now(UTC))
-    return services.gate.administrator(None, opener=await services.database.read(find))
+    return services.authenticator.administrator(None, opener=await services.database.read(find))
 
 
-def introduced(request: web.Request, key: str) -> Client:
+def introduced(request: web.Request, key: str) -> Caller:
     """Who shows `key` in a frame. Where there are no keys, none is looked at. Raises `Unauthorized`."""
-    return request.app[SERVICES].gate.client(key, stranger=partial(stranger, request))
+    return request.app[SERVICES].authenticator.authenticate(key, peer=partial(peer_of, request))
 
 
-def stranger(request: web.Request) -> Stranger:
+def peer_of(request: web.Request) -> Peer:
     return network_of(request.remote or ""), is_local(request)
 
 
@@ -145,8 +152,10 @@ def is_handshake(request: web.Request) -> bool:
 
 def rebinding_refused(request: web.Request, services: Services) -> None:
     """Without keys, a page that had its own name point at loopback would be this machine's own program to us."""
-    gate = services.gate
-    if not gate.open and gate.keyless and arrived_locally(request) and not LOOPBACK.fullmatch(request.host):
+    authenticator = services.authenticator
+    if authenticator.open or not authenticator.keyless:
+        return
+    if arrived_locally(request) and not LOOPBACK.fullmatch(request.host):
         raise Forbidden("This server has no keys, so it answers only to names of loopback, such as localhost. Create a "
                         "key with `aioapp keys create`, or start the server with --allow-anonymous.")
 
@@ -165,9 +174,9 @@ def arrived_locally(request: web.Request) -> bool:
 
 async def tell_limits(request: web.Request, response: web.StreamResponse) -> None:
     """A signal's receiver: how much of each limit is left, as draft-ietf-httpapi-ratelimit-headers has it."""
-    client = request.get(CLIENT)
-    if client is None or not (policy := policy_field(client.limits)):
+    caller = request.get(CALLER)
+    if caller is None or not (policy := policy_field(caller.limits)):
         return
     response.headers["RateLimit-Policy"] = policy
     with suppress(AppError):  # the answer itself is worth more than this
-        response.headers["RateLimit"] = standing_field(request[GATE].limiter.standing(client))
+        response.headers["RateLimit"] = remaining_field(request[AUTHENTICATOR].limiter.remaining(caller))

@@ -11,14 +11,14 @@ from aiohttp import web
 from marshmallow import Schema
 
 from aioapp import errors
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.generation import Batch, Call, Generate
 from aioapp.messages.prompt import Prompt, Turn
 from aioapp.messages.events import Message
 from aioapp.messages.fold import Fold
 from aioapp.services import Services
 from aioapp.web import answers
-from aioapp.web.context import ADMITTED, CALL, CLIENT, REQUEST_ID, SERVICES
+from aioapp.web.context import ADMITTED, CALL, CALLER, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Endpoint, json_response, read_body
 from aioapp.web.schemas import SAMPLE, Answer, Body
 from aioapp.web.validation import loaded
@@ -141,18 +141,18 @@ def added(folded: Fold, batch: Batch) -> tuple[list[str], errors.UpstreamFailed 
 
 
 def exchange(
-        operation: Operation, body: Mapping[str, Any], *, services: Services, live: bool, client: Client, admitted: int,
+        operation: Operation, body: Mapping[str, Any], *, services: Services, live: bool, caller: Caller, admitted: int,
         request_id: str,
 ) -> Exchange:
     prompt = operation.prompt(body)
-    call, warnings = services.call(prompt, live=live, client=client, admitted=admitted, request_id=request_id)
+    call, warnings = services.call(prompt, live=live, caller=caller, admitted=admitted, request_id=request_id)
     return Exchange(call=call, warnings=warnings, extra=operation.extra(prompt), generate=services.generate)
 
 
 def asked(request: web.Request, operation: Operation, *, body: Mapping[str, Any], live: bool) -> Exchange:
     """The exchange that an HTTP request asks for."""
     exchanged = exchange(
-        operation, body, services=request.app[SERVICES], live=live, client=request[CLIENT], admitted=request[ADMITTED],
+        operation, body, services=request.app[SERVICES], live=live, caller=request[CALLER], admitted=request[ADMITTED],
         request_id=request[REQUEST_ID])
     request[CALL] = exchanged.call
     return exchanged

@@ -9,14 +9,14 @@ from typing import Self
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from aioapp import errors
-from aioapp.callers import Client
+from aioapp.callers import Caller
 from aioapp.web import answers
 from aioapp.web.access.policy import introduced
-from aioapp.web.access_log import note_frame
+from aioapp.web.access_log import log_frame
 from aioapp.web.context import REQUEST_ID, SERVICES
 from aioapp.web.error_responses import as_app_error
 from aioapp.web.operations.operation import Exchange, exchange
-from aioapp.web.operations.socket_request import Asked, Understand, id_of, read, read_first
+from aioapp.web.operations.socket_request import SocketRequest, Understand, id_of, read, read_first
 from aioapp.web.validation import give_way
 
 MOST_AT_ONCE = 8
@@ -38,10 +38,10 @@ class Run:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Talk:
+class SocketSession:
     """Leaving it stops what still runs. `client` is who asks, None until the caller has said so."""
 
-    client: Client | None
+    caller: Caller | None
     request: web.Request
     socket: "web.WebSocketResponse[bool]"
     understand: Understand
@@ -69,7 +69,7 @@ class Talk:
         until = asyncio.get_running_loop().time() + self.request.app[SERVICES].introduction
         while True:
             try:
-                async with asyncio.timeout_at(None if self.client else until):
+                async with asyncio.timeout_at(None if self.caller else until):
                     message = await self.socket.receive()
             except TimeoutError:
                 return await self._dismiss(errors.Unauthorized("No key came."), None)
@@ -77,7 +77,7 @@ class Talk:
                 return
             frame: object = None
             try:
-                frame = (read if self.client else read_first)(message.type, message.data)
+                frame = (read if self.caller else read_first)(message.type, message.data)
                 await give_way(message.data)
                 asked = self.understand(frame)
                 await give_way(message.data)
@@ -86,27 +86,27 @@ class Talk:
                 raise
             except Exception as error:
                 failure = as_app_error(error, self.request.app[SERVICES])
-                if self.client is None or isinstance(failure, errors.Unauthorized):
+                if self.caller is None or isinstance(failure, errors.Unauthorized):
                     return await self._dismiss(failure, id_of(frame))
                 await self._send(answers.problem(failure), id_of(frame))
             # A task that is cancelled before its first step would end without its last frame; and frames that are
             # there already would be taken one after the other, with no turn for anybody else.
             await asyncio.sleep(0)
 
-    async def _take(self, asked: Asked) -> None:
-        gate = self.request.app[SERVICES].gate
+    async def _take(self, asked: SocketRequest) -> None:
+        authenticator = self.request.app[SERVICES].authenticator
         if asked.key is not None:
-            self.client = introduced(self.request, asked.key)
+            self.caller = introduced(self.request, asked.key)
             return await self._send({"type": "auth", "success": True, "timestamp": answers.now()}, asked.id)
-        assert self.client is not None  # whoever is unknown can only show a key
+        assert self.caller is not None  # whoever is unknown can only show a key
         if asked.cancel:
             return self._cancel(asked.id)
         if len(self._runs) >= MOST_AT_ONCE:
             raise errors.BadRequest(f"At most {MOST_AT_ONCE} generations can run on a socket at once.")
         if asked.id is not None and self._find(asked.id):
             raise errors.BadRequest("A generation with this id is still running.")
-        self.client = gate.still(self.client)
-        exchanged = self._exchange(asked, admitted=gate.admit(self.client))
+        self.caller = authenticator.reauthenticate(self.caller)
+        exchanged = self._exchange(asked, admitted=authenticator.admit(self.caller))
         run = Run(asked.id)
         run.task = asyncio.create_task(self._run(run, exchanged, stream=asked.stream))
         self._runs.add(run)
@@ -132,7 +132,7 @@ class Talk:
             return
         finally:
             self._runs.discard(run)
-            note_frame(self.request, exchanged.call, status=run.status, seconds=time.perf_counter() - began)
+            log_frame(self.request, exchanged.call, status=run.status, seconds=time.perf_counter() - began)
 
     async def _last_frame(self, run: Run, exchanged: Exchange, *, stream: bool) -> answers.Object:
         try:
@@ -164,12 +164,12 @@ class Talk:
                         await self._send(frame, id)
         return last
 
-    def _exchange(self, asked: Asked, *, admitted: int) -> Exchange:
-        assert asked.operation is not None and self.client is not None
+    def _exchange(self, asked: SocketRequest, *, admitted: int) -> Exchange:
+        assert asked.operation is not None and self.caller is not None
         self._count += 1
         return exchange(
             asked.operation, asked.body, services=self.request.app[SERVICES], live=asked.stream,
-            client=self.client, admitted=admitted, request_id=f"{self.request[REQUEST_ID]}.{self._count}")
+            caller=self.caller, admitted=admitted, request_id=f"{self.request[REQUEST_ID]}.{self._count}")
 
     async def _dismiss(self, error: errors.AppError, id: str | None) -> None:
         """Tell the caller why, and close (RFC 6455 §7.4.1: 1008, policy violation)."""

@@ -12,7 +12,7 @@ from aioapp.web.validation import decoded, row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class SocketRequest:
     """What a frame asks: to take `key` as the caller's, to cancel what runs under `id`, or to answer `operation`."""
 
     id: str | None = None
@@ -23,7 +23,7 @@ class Asked:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
-Understand = Callable[[Mapping[str, Any]], Asked]
+Understand = Callable[[Mapping[str, Any]], SocketRequest]
 
 LONGEST_ID = 128
 """Characters."""

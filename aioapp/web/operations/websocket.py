@@ -16,13 +16,13 @@ from aiohttp import WSCloseCode, hdrs, web
 from marshmallow import EXCLUDE
 
 from aioapp import errors
-from aioapp.web.context import CLIENT, SERVICES
+from aioapp.web.context import CALLER, SERVICES
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import hang_up
 from aioapp.web.fields import choice, flag, text
 from aioapp.web.operations.operation import Operation
-from aioapp.web.operations.session import Talk
-from aioapp.web.operations.socket_request import LONGEST_ID, Asked, Understand
+from aioapp.web.operations.session import SocketSession
+from aioapp.web.operations.socket_request import LONGEST_ID, SocketRequest, Understand
 from aioapp.web.schemas import Body
 from aioapp.web.server.bounds import LARGEST_INTRODUCTION
 from aioapp.web.server.connection import Connection
@@ -34,7 +34,7 @@ LONGEST_KEY = 256
 CLOSE_TIMEOUT = 1.0
 """Seconds that a caller gets to answer a close frame."""
 
-TALKS = web.AppKey("talks", set[Talk])
+SOCKET_SESSIONS = web.AppKey("sessions", set[SocketSession])
 
 
 class Envelope(Body):
@@ -70,7 +70,7 @@ def websocket(operations: Sequence[Operation], *, path: str) -> Endpoint:
         socket = web.WebSocketResponse(
             heartbeat=request.app[SERVICES].ping, max_msg_size=LARGEST_FRAME + 1, timeout=CLOSE_TIMEOUT, compress=False,
             decode_text=False)
-        if CLIENT not in request and isinstance(request.protocol, Connection):
+        if CALLER not in request and isinstance(request.protocol, Connection):
             request.protocol.limit_first(LARGEST_INTRODUCTION)  # a stranger's
         await socket.prepare(request)
         await hold(request, socket, understand=understand)
@@ -87,18 +87,18 @@ def grammar(operations: Sequence[Operation]) -> Understand:
     envelope, cancel, auth = Envelope(unknown=EXCLUDE), CancelRequest(), AuthRequest()
     known = {operation.name: (operation, operation.body()) for operation in operations}
 
-    def understand(frame: Mapping[str, object]) -> Asked:
+    def understand(frame: Mapping[str, object]) -> SocketRequest:
         said = loaded(envelope, frame)
         name = said.get("type", operations[0].name)
         if name == "cancel":
-            return Asked(id=loaded(cancel, frame)["id"], cancel=True)
+            return SocketRequest(id=loaded(cancel, frame)["id"], cancel=True)
         if name == "auth":
-            return Asked(**{key: value for key, value in loaded(auth, frame).items() if key != "type"})
+            return SocketRequest(**{key: value for key, value in loaded(auth, frame).items() if key != "type"})
         if name not in known:
             raise errors.BadRequest(f"There is no type {name!r}. Known: {', '.join([*known, 'cancel', 'auth'])}.")
         operation, schema = known[name]
         body = loaded(schema, {key: value for key, value in frame.items() if key not in envelope.fields})
-        return Asked(id=said.get("id"), stream=said["stream"], operation=operation, body=body)
+        return SocketRequest(id=said.get("id"), stream=said["stream"], operation=operation, body=body)
 
     return understand
 
@@ -115,15 +115,16 @@ def check(request: web.Request) -> None:
 async def hold(
         request: web.Request, socket: "web.WebSocketResponse[bool]", *, understand: Understand,
 ) -> None:
-    """Talk until either side closes; nothing that was asked on the socket outlives it."""
-    talks = request.app[TALKS]
+    """SocketSession until either side closes; nothing that was asked on the socket outlives it."""
+    sessions = request.app[SOCKET_SESSIONS]
     try:
-        async with Talk(client=request.get(CLIENT), request=request, socket=socket, understand=understand) as talk:
-            talks.add(talk)
+        async with SocketSession(
+                caller=request.get(CALLER), request=request, socket=socket, understand=understand) as session:
+            sessions.add(session)
             try:
-                await talk.listen()
+                await session.listen()
             finally:
-                talks.discard(talk)
+                sessions.discard(session)
     finally:
         if socket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
             hang_up(request)
@@ -131,14 +132,15 @@ async def hold(
 
 async def close_sockets(app: web.Application, *, idle: bool = False) -> None:
     """Say good-bye to every caller, or only to those for whom nothing runs (RFC 6455 §7.4.1: 1001, going away)."""
-    await asyncio.gather(*[part(talk) for talk in app[TALKS] if talk.idle or not idle], return_exceptions=True)
+    leaving = [part(session) for session in app[SOCKET_SESSIONS] if session.idle or not idle]
+    await asyncio.gather(*leaving, return_exceptions=True)
 
 
-async def part(talk: Talk) -> None:
+async def part(session: SocketSession) -> None:
     """Close the socket; a caller who does not take the close frame, or does not answer it, is hung up on."""
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT):
-            await talk.socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server is shutting down")
+            await session.socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server is shutting down")
     except (TimeoutError, asyncio.CancelledError):  # aiohttp cancels us with a frame that was stopped half sent
-        hang_up(talk.request)
+        hang_up(session.request)
         raise

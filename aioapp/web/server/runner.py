@@ -57,7 +57,7 @@ class Runner(web.AppRunner):
 
     def _keyless(self) -> bool:
         """An application that is none of ours has no keys either."""
-        return SERVICES not in self.app or self.app[SERVICES].gate.keyless
+        return SERVICES not in self.app or self.app[SERVICES].authenticator.keyless
 
 
 def begun(make: Callable[..., web.BaseRequest], *parts: Any) -> web.BaseRequest:

@@ -35,17 +35,17 @@ Ended = Callable[[Iterable[int]], list[int]]
 
 
 class Account:
-    """The account whose words begin `at` this place. `column` is where this process keeps what it has in flight.
+    """The account whose words begin `at` this place. `process_slot` is where this process keeps what it has in flight.
 
     `overflow` is the account that all share for whom there was no place: who comes from there was counted there.
     """
 
-    __slots__ = ("_at", "_column", "_overflow", "_words", "purse", "requests", "tokens")
+    __slots__ = ("_at", "_process_slot", "_overflow", "_words", "purse", "requests", "tokens")
 
-    def __init__(self, words: memoryview, at: int, *, column: int, overflow: "Account | None" = None) -> None:
+    def __init__(self, words: memoryview, at: int, *, process_slot: int, overflow: "Account | None" = None) -> None:
         self._words = words
         self._at = at
-        self._column = at + COLUMNS + WIDTH * column
+        self._process_slot = at + COLUMNS + WIDTH * process_slot
         self._overflow = overflow
         self.purse = Purse(words, at + PURSE)
         self.requests = Window(words, at + REQUESTS, ring=at + RINGS)
@@ -104,7 +104,7 @@ class Account:
 
     def put(self, second: int, share: Share) -> None:
         """This process has so much in flight now. To say it twice changes nothing."""
-        words, cell, sums = self._words, self._column, self._at + SLOTS
+        words, cell, sums = self._words, self._process_slot, self._at + SLOTS
         words[self._at + USED] = second + 1
         for before, now in zip(words[cell:cell + WIDTH].tolist(), share):
             if before != now:
@@ -117,16 +117,16 @@ class Account:
         """Free what processes held that have ended. Tokens count as used: Claude may have been at work."""
         cells = self._words[self._at + COLUMNS:self._at + SIZE].tolist()
         shares = zip(*(cells[kind::WIDTH] for kind in range(WIDTH)))
-        for column in ended([column for column, share in enumerate(shares) if any(share)]):
-            self.bury(second, column)
+        for process_slot in ended([process_slot for process_slot, share in enumerate(shares) if any(share)]):
+            self.bury(second, process_slot)
         self.add_up()
         if self._words[self._at + LINKED] and self._overflow is not None:
             self._overflow.sweep(second, ended)
 
-    def bury(self, second: int, column: int) -> None:
-        """Take off what the process had in flight that had this column."""
+    def bury(self, second: int, process_slot: int) -> None:
+        """Take off what the process had in flight that had this process_slot."""
         words, at = self._words, self._at
-        cell = at + COLUMNS + WIDTH * column
+        cell = at + COLUMNS + WIDTH * process_slot
         share = Share(*words[cell:cell + WIDTH].tolist())
         self.purse.lose(max(0, share.unwritten))
         for step, amount in enumerate(share):

@@ -13,12 +13,12 @@ WORDS = (ACCOUNTS + 1) * SIZE - ANEW
 class Board(Protocol):
     """64-bit numbers, all 0 in the beginning. `with board:` keeps every other process from them.
 
-    `column` is the number of this process among those that use them. What cannot be done is an `OSError`; where it is a
-    `TimeoutError`, the board is still good. `Lost` says that it is not: another one must be opened.
+    `process_slot` is the number of this process among those that use them. What cannot be done is an `OSError`;
+    where it is a `TimeoutError`, the board is still good. `Lost` says that it is not: another one must be opened.
     """
 
     words: memoryview
-    column: int
+    process_slot: int
     anew: bool
     """Whether it takes the place of one that was lost, and others may not have come here yet."""
 
@@ -43,7 +43,7 @@ class PrivateBoard:
 
     def __init__(self) -> None:
         self.words = memoryview(bytearray(8 * WORDS)).cast("q")
-        self.column = 0
+        self.process_slot = 0
         self.anew = False
 
     def __enter__(self) -> None:
@@ -53,7 +53,7 @@ class PrivateBoard:
         pass
 
     def ended(self, columns: Iterable[int]) -> list[int]:
-        return [column for column in columns if column != self.column]
+        return [process_slot for process_slot in columns if process_slot != self.process_slot]
 
     def lost(self) -> bool:
         return False

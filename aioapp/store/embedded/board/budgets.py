@@ -5,7 +5,7 @@ from typing import NamedTuple
 from aioapp.callers import NANO, Budget, Spent
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
 from aioapp.store.embedded.board.account import Account
-from aioapp.store.embedded.board.directory import SETTLING, Table
+from aioapp.store.embedded.board.directory import SETTLING, Directory
 from aioapp.store.embedded.board.purse import Purse
 
 MINUTE = 60
@@ -22,17 +22,17 @@ class Wanted(NamedTuple):
     spent: Spent
 
 
-def learn(table: Table, account: Account, *, second: int, wanted: Wanted) -> None:
+def learn(directory: Directory, account: Account, *, second: int, wanted: Wanted) -> None:
     """Have the account know what the database said.
 
     Raises `StoreUnavailable` where others may spend what cannot be seen here, and `Stale` as `Purse.learn` does.
     """
-    if account is table.overflow:
+    if account is directory.overflow:
         raise StoreUnavailable("Too many accounts are in use at once.", retry_after=MINUTE)
-    if table.is_settling(second):
+    if directory.is_settling(second):
         raise StoreUnavailable("What others spend is being counted anew.", retry_after=SETTLING)
     spent = wanted.spent
-    account.purse.learn(spent.period, spent.nanodollars, as_of=table.number(spent.mark))
+    account.purse.learn(spent.period, spent.nanodollars, as_of=directory.number(spent.mark))
 
 
 def refused(purse: Purse, wanted: Wanted) -> BudgetSpent | None:

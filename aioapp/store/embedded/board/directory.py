@@ -22,14 +22,14 @@ SETTLING = 3
 
 class Mark(NamedTuple):
     """A moment, among those at which somebody was about to read the database, or had written to it. Moments of another
-    table say nothing."""
+    directory say nothing."""
 
-    table: "Table"
+    directory: "Directory"
     number: int
 
 
-class Table:
-    """The accounts on `board`. `with table as now:` is a turn: for its length, nobody else reads or changes them.
+class Directory:
+    """The accounts on `board`. `with directory as now:` is a turn: for its length, nobody else reads or changes them.
 
     Each turn is marked on the board while it lasts, so that the next one sees where a process was killed in its own,
     and adds the sums up anew.
@@ -41,7 +41,7 @@ class Table:
         self._accounts: dict[int, Account] = {}
         self._known: dict[str, tuple[Account, Key]] = {}
         self._crowd: dict[str, Share] = {}
-        self.overflow = Account(board.words, ACCOUNTS * SIZE, column=board.column)
+        self.overflow = Account(board.words, ACCOUNTS * SIZE, process_slot=board.process_slot)
         with self as now:
             self._inherit(int(now))
 
@@ -67,7 +67,7 @@ class Table:
 
     def number(self, mark: object) -> int:
         """The number of the moment; less than any where it is not known."""
-        return mark.number if isinstance(mark, Mark) and mark.table is self else -1
+        return mark.number if isinstance(mark, Mark) and mark.directory is self else -1
 
     def account(self, name: str, second: int) -> Account:
         """The place of the account of this name, which may be the overflow. Raises `Damaged`."""
@@ -137,16 +137,16 @@ class Table:
         account = self._accounts.get(number)
         if account is None:
             account = self._accounts[number] = Account(
-                self.board.words, number * SIZE, column=self.board.column, overflow=self.overflow)
+                self.board.words, number * SIZE, process_slot=self.board.process_slot, overflow=self.overflow)
         return account
 
     def _inherit(self, second: int) -> None:
-        """Bury what a process left behind that had our column before us."""
-        begin = COLUMNS + WIDTH * self.board.column
+        """Bury what a process left behind that had our process_slot before us."""
+        begin = COLUMNS + WIDTH * self.board.process_slot
         kinds = [self.board.words[begin + kind:(ACCOUNTS + 1) * SIZE:SIZE].tolist() for kind in range(WIDTH)]
         for number, share in enumerate(zip(*kinds)):
             if any(share):
-                self._at(number).bury(second, self.board.column)
+                self._at(number).bury(second, self.board.process_slot)
 
     def _repair(self, second: int) -> None:
         for number in range(ACCOUNTS + 1):

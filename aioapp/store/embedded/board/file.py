@@ -1,7 +1,7 @@
 """A board in a file that every process on the machine maps into its memory, one at a time using it.
 
 The lock on the file is the kernel's: a process that is killed while it holds it has let go of it. As long as it lives
-it holds another lock, on a small file of its own, which tells all others that its column is in use.
+it holds another lock, on a small file of its own, which tells all others that its process_slot is in use.
 
 Whoever cuts a file that is mapped ends by a signal (SIGBUS) whoever then touches what was cut off. So each turn first
 looks, under the lock, whether the file is whole: what was cut before is noticed, and a turn takes some 15 µs, within
@@ -50,7 +50,7 @@ class SharedBoard:
             self._file = self._keep(self._whole())
             self._map = mmap(self._file, SIZE)
             self.words = memoryview(self._map)[len(HEADER):-len(HEADER)].cast("q")
-            self.column = self._column()
+            self.process_slot = self._process_slot()
         except BaseException:
             self._let_go()
             raise
@@ -71,7 +71,7 @@ class SharedBoard:
         flock(self._file, LOCK_UN)
 
     def ended(self, columns: Iterable[int]) -> list[int]:
-        return [column for column in columns if column != self.column and self._has_ended(column)]
+        return [process for process in columns if process != self.process_slot and self._has_ended(process)]
 
     def lost(self) -> bool:
         """It may have been moved, and another one be in its place. Where it was removed, all others are told."""
@@ -139,19 +139,19 @@ class SharedBoard:
         if before not in (b"", DISCARDED):
             log.error("The counts of the limits were damaged by another program, and begin anew.")
 
-    def _column(self) -> int:
-        """Take the first column that nobody has."""
-        for column in range(PROCESSES):
-            file = self._open(f"process-{column:03}")
+    def _process_slot(self) -> int:
+        """Take the first process_slot that nobody has."""
+        for process_slot in range(PROCESSES):
+            file = self._open(f"process-{process_slot:03}")
             if locked(file):
                 self._keep(file)
-                return column
+                return process_slot
             os.close(file)
         raise OSError(errno.EUSERS, f"{PROCESSES} processes use it already")
 
-    def _has_ended(self, column: int) -> bool:
+    def _has_ended(self, process_slot: int) -> bool:
         try:
-            file = self._open(f"process-{column:03}")
+            file = self._open(f"process-{process_slot:03}")
         except OSError:  # no more files may be open: nobody is declared dead for that
             return False
         try:
@@ -162,7 +162,7 @@ class SharedBoard:
     def _has_others(self) -> bool:
         """Whether other processes count here: if there was no file, they counted in one that somebody removed."""
         files = set(os.listdir(self._folder))
-        return any(f"process-{column:03}" in files and not self._has_ended(column) for column in range(PROCESSES))
+        return any(f"process-{process:03}" in files and not self._has_ended(process) for process in range(PROCESSES))
 
     def _open(self, name: str) -> int:
         file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._folder)

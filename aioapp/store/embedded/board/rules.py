@@ -1,7 +1,7 @@
 """The limits themselves: what is compared with what, and what a caller is told that reaches one."""
 from aioapp.callers import Limits
 from aioapp.errors import AppError, BadRequest, LimitReached
-from aioapp.limits.remaining import Standing
+from aioapp.limits.remaining import Remaining
 from aioapp.store.embedded.board import budgets
 from aioapp.store.embedded.board.account import Account, Ended
 from aioapp.store.embedded.board.budgets import Wanted
@@ -59,11 +59,11 @@ def too_many(tokens: int, limit: int) -> BadRequest:
                       "This is this server's limit, not Claude's.")
 
 
-def standing(account: Account, now: float, *, limits: Limits) -> Standing:
+def remaining(account: Account, now: float, *, limits: Limits) -> Remaining:
     second = int(now)
     requests, tokens = account.requests.total(second), account.tokens.total(second)
     slots, held = account.in_flight()
-    return Standing(
+    return Remaining(
         limits=limits,
         requests=max(0, (limits.requests_per_minute or 0) - requests),
         requests_in=account.requests.wait(now, 1) or MINUTE,

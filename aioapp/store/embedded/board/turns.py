@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from aioapp.errors import AppError, StoreUnavailable
 from aioapp.store.embedded.board.board import Board
-from aioapp.store.embedded.board.directory import Table
+from aioapp.store.embedded.board.directory import Directory
 from aioapp.store.embedded.board.faults import Lost
 from aioapp.store.embedded.board.share import NOTHING, Share
 
 T = TypeVar("T")
-Work = Callable[[Table, float], T]
+Work = Callable[[Directory, float], T]
 """What is done in a turn, at a time of the clock."""
-Debt = Callable[[Table, int], None]
+Debt = Callable[[Directory, int], None]
 
 RETRY_AFTER = 1
 
@@ -34,7 +34,7 @@ class Turns:
         self.shares: dict[str, Share] = {}
         self._open_board = open_board
         self._clock = clock
-        self._table: Table | None = None
+        self._directory: Directory | None = None
         self._owed: list[Debt] = []
         self._failing = False
         self._homeless = False
@@ -42,10 +42,10 @@ class Turns:
     @property
     def idle(self) -> bool:
         """Whether there is no board, and nothing that it would have to be told."""
-        return self._table is None and not self.shares and not self._owed
+        return self._directory is None and not self.shares and not self._owed
 
     def turn(self, work: Work[T]) -> T:
-        """Do `work` on the table, after what is owed, with no other process in between.
+        """Do `work` on the directory, after what is owed, with no other process in between.
 
         Raises what `work` refuses with, or `StoreUnavailable`.
         """
@@ -99,46 +99,46 @@ class Turns:
     def close(self) -> None:
         """Let the board go. What is still in flight counts as left by a process that has ended."""
         self.pay_up()
-        table, self._table = self._table, None
-        if table is not None:
-            table.board.close()
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            directory.board.close()
 
     def _once(self, work: Work[T]) -> T:
-        table = self._table
-        if table is None or table.board.lost():
-            table = self._opened()
-        with table as now:
+        directory = self._directory
+        if directory is None or directory.board.lost():
+            directory = self._opened()
+        with directory as now:
             if self._owed:
                 for debt in self._owed:
-                    debt(table, int(now))
+                    debt(directory, int(now))
                 self._owed.clear()
-            return work(table, now)
+            return work(directory, now)
 
-    def _opened(self) -> Table:
+    def _opened(self) -> Directory:
         self._leave(Lost())
         board = self._open_board()
         try:
-            self._table = self._joined(Table(board, clock=self._clock))
+            self._directory = self._joined(Directory(board, clock=self._clock))
         except BaseException as error:
             give_up(board, error)
             raise
-        return self._table
+        return self._directory
 
     def _leave(self, error: BaseException) -> None:
         """Let the board go for this. Another one that is opened takes its place."""
-        table, self._table = self._table, None
-        if table is not None:
+        directory, self._directory = self._directory, None
+        if directory is not None:
             self._homeless = True
-            give_up(table.board, error)
+            give_up(directory.board, error)
 
-    def _joined(self, table: Table) -> Table:
-        with table as now:
-            if self._homeless or table.board.anew:
-                table.come(int(now))
+    def _joined(self, directory: Directory) -> Directory:
+        with directory as now:
+            if self._homeless or directory.board.anew:
+                directory.come(int(now))
             for name, share in self.shares.items():
-                table.tell(name, share, second=int(now))
+                directory.tell(name, share, second=int(now))
         self._homeless = False
-        return table
+        return directory
 
     def _report(self, error: Exception) -> None:
         """Once, until it recovers. Where we came too late for a turn, the board is as good as it was."""
@@ -149,7 +149,7 @@ class Turns:
         self._failing = True
 
 
-def nothing(table: Table, now: float) -> None:
+def nothing(directory: Directory, now: float) -> None:
     """A turn that only pays what is owed."""
 
 
