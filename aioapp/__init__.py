@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aioapp.app import create_app, runner_of
     from aioapp.cli.serve import main
     from aioapp.endpoints import OPERATIONS
-    from aioapp.messages.prompt import Prompt, Turn
+    from aioapp.messages.prompt import TextPrompt, Turn
     from aioapp.settings import Settings, from_environ
     from aioapp.web import fields
     from aioapp.web.access.policy import set_access
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aioapp.web.schemas import Answer, Body, Options
 
 __all__ = [
-    "CALLER", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn",
+    "CALLER", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Settings", "TextPrompt", "Turn",
     "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of", "set_access",
 ]
 HOMES = {
@@ -33,8 +33,8 @@ HOMES = {
     "Handler": "web.endpoint",
     "Operation": "web.operations.operation",
     "Options": "web.schemas",
-    "Prompt": "messages.prompt",
     "Settings": "settings",
+    "TextPrompt": "messages.prompt",
     "Turn": "messages.prompt",
     "create_app": "app",
     "from_environ": "settings",

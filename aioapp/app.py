@@ -1,42 +1,34 @@
-"""The composition root: builds everything out of settings, and nothing else does."""
+"""The application: its routes, its middlewares, and for how long what they need is open."""
 import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
 
-from aioapp.books import Books, open_books
-from aioapp.callers import Limits
 from aioapp import startup
 from aioapp.credentials import Credentials, close, find_credentials, fixed
 from aioapp.endpoints import OPERATIONS, endpoints
-from aioapp.generation import Generate, compose
-from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
-from aioapp.services import Services
+from aioapp.generation import Generate
+from aioapp.services import API, Services, open_services
 from aioapp.settings import LIFELINE, SettingError, Settings, from_environ
 from aioapp.settings.location import database_path
 from aioapp.simulator.server import create_simulator
 from aioapp.telemetry import logs
-from aioapp.upstream.claude import Claude
-from aioapp.upstream.retries import Retries
-from aioapp.upstream.session import client_session
-from aioapp.usage import DEFAULT_PRICES, parse_prices
-from aioapp.web.access.policy import admitted, serve, tell_limits
+from aioapp.web.access.policy import admitted, serve
+from aioapp.web.access.ratelimit_headers import tell_limits
 from aioapp.web.context import SERVICES
 from aioapp.web.cors import allow_origins
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.websocket import SOCKET_SESSIONS, close_sockets
-from aioapp.web.server.bounds import Bounds, Deadlines
+from aioapp.web.bounds import Bounds, Deadlines
 from aioapp.web.server.runner import Runner
 
 log = logging.getLogger("aioapp.app")
 
-API = "https://api.anthropic.com"
 LARGEST_BODY = 2**20
 BOUNDS = web.AppKey("bounds", Bounds)
 
@@ -60,7 +52,7 @@ def create_app(
     app[BOUNDS] = bounds(settings)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        async with services(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
+        async with opened(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
             yield
 
     app.cleanup_ctx.append(run)
@@ -102,7 +94,7 @@ async def create_runner() -> web.AppRunner:
     settings = from_environ(os.environ)
     logs.configure(settings)
     try:
-        startup.check(settings, database_path(settings.database, os.environ), where=None)
+        await startup.check(settings, database_path(settings.database, os.environ), where=None)
     except SettingError as error:
         # This may be a worker in the place of one that ended; gunicorn would end with a second one that does not start.
         log.error("%s", error)
@@ -110,53 +102,23 @@ async def create_runner() -> web.AppRunner:
 
 
 @asynccontextmanager
-async def services(
+async def opened(
         settings: Settings, *, upstream: Generate | None, credentials: Credentials | None, loopback: bool,
 ) -> AsyncIterator[Services]:
-    """What handlers may reach, for as long as the server runs."""
+    """What handlers may reach. A worker makes no database: it would be one without keys."""
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.simulate:
             base_url = await stack.enter_async_context(simulated(settings.simulate_pace))
             credentials = fixed("simulated", "simulator")
         if credentials is None:
-            credentials = find_credentials(
-                os.environ, loopback=loopback, home=Path.home(), base_url=base_url or API)
+            credentials = find_credentials(os.environ, loopback=loopback, home=Path.home(), base_url=base_url or API)
             stack.callback(close, credentials)
         if not credentials.status().is_usable:
             log.warning("%s", credentials.status().summary)
-        if upstream is None:
-            url = (base_url or credentials.base_url or API) + "/v1/messages"
-            session = await stack.enter_async_context(client_session(url=url, connections=settings.connections))
-            upstream = claude(settings, session=session, credentials=credentials, url=url)
-        books = await stack.enter_async_context(opened(settings))
-        drain = Drain()
-        layers = (
-            observed(began=books.began, ended=books.ended, cost=books.prices.cost), drained(drain),
-            budgeted(limiter=books.authenticator.limiter, ledger=books.ledger, prices=books.prices), metered, timed)
-        yield Services(
-            generate=compose(upstream, *layers), credentials=credentials, authenticator=books.authenticator,
-            database=books.database, ledger=books.ledger, metrics=books.metrics, drain=drain,
-            model=settings.model, origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout,
-            debug=settings.debug)
-
-
-def opened(settings: Settings) -> AbstractAsyncContextManager[Books]:
-    """The books that are set. A worker makes no database: it would be one without keys."""
-    shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return open_books(
-        database_path(settings.database, os.environ), create=LIFELINE not in os.environ,
-        anonymous=Limits(requests_per_minute=settings.requests_per_minute, concurrency=settings.concurrency,
-                         tokens_per_minute=settings.tokens_per_minute),
-        allow_anonymous=settings.allow_anonymous, keep_prompts=settings.keep_prompts,
-        prices=parse_prices(settings.prices) if settings.prices else DEFAULT_PRICES,
-        shared_metrics=Path(shared) if shared else None)
-
-
-def claude(settings: Settings, *, session: aiohttp.ClientSession, credentials: Credentials, url: str) -> Generate:
-    return Claude(
-        session=session, credentials=credentials, url=url, retries=Retries(sleep=asyncio.sleep),
-        connect_timeout=settings.connect_timeout, idle_timeout=settings.idle_timeout).generate
+        yield await stack.enter_async_context(open_services(
+            settings, environ=os.environ, credentials=credentials, base_url=base_url, upstream=upstream,
+            create=LIFELINE not in os.environ))
 
 
 @asynccontextmanager

@@ -6,9 +6,6 @@ from typing import Literal
 
 Period = Literal["day", "month"]
 
-NANO = 1_000_000_000
-"""Nanodollars in a dollar. Money is counted in whole ones: the cheapest token there is costs ten."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

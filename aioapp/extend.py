@@ -6,15 +6,15 @@ import aioapp
 
 if TYPE_CHECKING:
     from aioapp import (
-        CALLER as CLIENT, OPERATIONS, Answer, Body, Handler, Operation, Options, Prompt, Settings, Turn, create_app,
-        fields, from_environ, main, prompt_of, runner_of, set_access,
+        CALLER as CLIENT, OPERATIONS, Answer, Body, Handler, Operation, Options, Settings, TextPrompt as Prompt, Turn,
+        create_app, fields, from_environ, main, prompt_of, runner_of, set_access,
     )
 
 __all__ = [
     "CLIENT", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn",
     "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of", "set_access",
 ]
-RENAMED = {"CLIENT": "CALLER"}
+RENAMED = {"CLIENT": "CALLER", "Prompt": "TextPrompt"}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,8 @@ from typing import Literal
 from aioapp.callers import NOBODY, Caller
 from aioapp.errors import UpstreamFailed
 from aioapp.messages.events import Event, Usage
-from aioapp.messages.fold import Fold
 from aioapp.messages.prompt import Prompt
+from aioapp.messages.summary import TELLING, Summary
 
 Outcome = Literal["completed", "cancelled", "failed"]
 
@@ -24,24 +24,33 @@ TOKENS_A_SECOND = 100
 """How fast Claude writes, to guess by."""
 
 
-class Meter:
-    """What is known of one call while it runs: whether Claude was asked, the tokens and the seconds that it takes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Made once, at the edge: who asks, under which request id, and the second in which the limits counted it."""
 
-    `metered` feeds it, the layers around that read it; `record` is there once the call has ended, for
-    one who takes it. It looks only into the events that carry usage.
+    caller: Caller = NOBODY
+    request_id: str = ""
+    counted: int = 0
+
+
+NOWHERE = Admission()
+
+
+class Meter:
+    """What Claude takes for a call: whether it was asked, the tokens it counts, and the seconds it is waited for.
+
+    It looks only into the events that carry usage.
     """
 
-    __slots__ = ("_begun", "_fold", "_guess", "_since", "_uncounted", "asked", "record", "waited")
+    __slots__ = ("_guess", "_since", "_uncounted", "asked", "summary", "waited")
 
     def __init__(self) -> None:
-        self._begun = False
-        self._fold = Fold()
         self._guess = Usage()
         self._since: float | None = None
+        self.summary = Summary()
         self._uncounted = 0
         self.asked = False
         self.waited = 0.0
-        self.record: Record | None = None
 
     def ask(self) -> None:
         """A try begins: from now on Claude may take something for it."""
@@ -56,7 +65,7 @@ class Meter:
 
         It may have read the prompt, and have written, ever since it was asked, what was to come in one piece.
         """
-        if self._since is not None and not self._begun:
+        if self._since is not None and not self.summary.begun:
             seconds, most = perf_counter() - self._since, call.prompt.max_tokens
             written = 0 if call.live else min(most, ceil(seconds * TOKENS_A_SECOND))
             self._guess = Usage(self._guess.input_tokens - (-call.prompt.size // BYTES_A_TOKEN),
@@ -66,14 +75,14 @@ class Meter:
     def see(self, batch: "Batch") -> tuple["Batch", UpstreamFailed | None]:
         """Take events in; gives those that make sense, and what is wrong with the one after them."""
         for count, event in enumerate(batch):
-            if event.name in ("message_start", "message_delta", "message"):
+            if event.name == "content_block_delta":
+                self._uncounted += max(1, len(event.raw) - AROUND_TEXT)
+            elif event.name in TELLING:
                 try:
-                    self._fold.add(event)
+                    self.summary.add(event)
                 except UpstreamFailed as error:
                     return batch[:count], error
-                self._begun, self._uncounted = True, 0
-            elif event.name == "content_block_delta":
-                self._uncounted += max(1, len(event.raw) - AROUND_TEXT)
+                self._uncounted = 0
         return batch, None
 
     def cut(self, call: "Call", *, by_us: bool) -> None:
@@ -82,8 +91,8 @@ class Meter:
         Where nothing came it is lost, if it was `by_us` that it was stopped. If it was Claude who failed, it takes
         nothing for that.
         """
-        if self._begun:
-            left = max(0, call.prompt.max_tokens - self._counted().output_tokens)
+        if self.summary.begun:
+            left = max(0, call.prompt.max_tokens - self.summary.usage.output_tokens)
             written = min(left, -(-self._uncounted // BYTES_A_TOKEN))
             self._guess = replace(self._guess, output_tokens=self._guess.output_tokens + written)
         elif by_us:
@@ -92,44 +101,57 @@ class Meter:
     @property
     def model(self) -> str | None:
         """The model that answers, None if none has begun to."""
-        model = self._fold.so_far().get("model")
-        return model if isinstance(model, str) else None
-
-    @property
-    def stop_reason(self) -> str | None:
-        reason = self._fold.so_far().get("stop_reason")
-        return reason if isinstance(reason, str) else None
+        return self.summary.model
 
     @property
     def usage(self) -> Usage:
         """Tokens as Claude counted them, and those that are guessed where it could not."""
-        counted, guess = self._counted(), self._guess
+        counted, guess = self.summary.usage, self._guess
         if not guess.total:
             return counted
         return replace(counted, input_tokens=counted.input_tokens + guess.input_tokens,
                        output_tokens=counted.output_tokens + guess.output_tokens)
 
-    def _counted(self) -> Usage:
-        return Usage.of(self._fold.so_far().get("usage"))
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Generation:
+    """What becomes of one call: made at the edge, filled by the layers, and shown to observers once it has ended.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One generation, ended. Times are in seconds; `first` is the time to the first batch, None if there was none.
-
-    `asked` says whether Claude was: what we refuse ourselves is no use of Claude.
+    `answer` is what the caller got to know, `meter` what Claude was asked and took for it, and `nanodollars` what that
+    costs. Times are in seconds; `first` is the time to the first batch, None if there was none. `refused` says that it
+    failed by an error of the caller's, with a status below 500.
     """
 
-    call: "Call"
-    outcome: Outcome
-    error: str | None
-    model: str | None
-    stop_reason: str | None
-    usage: Usage
-    nanodollars: int
-    first: float | None
-    duration: float
-    asked: bool = True
+    admission: Admission = NOWHERE
+    prompt: Prompt
+    live: bool = False
+    outcome: Outcome = "cancelled"
+    error: str | None = None
+    refused: bool = False
+    answer: Summary = field(default_factory=Summary)
+    meter: Meter = field(default_factory=Meter)
+    nanodollars: int = 0
+    first: float | None = None
+    duration: float = 0.0
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, None if none did."""
+        return self.answer.model or self.meter.model
+
+    @property
+    def asked_for(self) -> str:
+        """The model that was asked for."""
+        return self.prompt.model or ""
+
+    @property
+    def usage(self) -> Usage:
+        """What Claude took, or, where it was not asked, what the answer says that it took once."""
+        return self.meter.usage if self.meter.asked else self.answer.usage
+
+
+Observer = Callable[[Generation], None]
+"""Is shown a generation when it has ended. It must not wait, nor fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,16 +159,20 @@ class Call:
     """One prompt on its way.
 
     `live` says that somebody watches the deltas, so Claude is asked to stream; `deadline` is in seconds of the event
-    loop's clock; `client` is who asked, `admitted` when the limits counted that, `request_id` the name of the request.
+    loop's clock; `generation` is what becomes of it.
     """
 
     prompt: Prompt
     deadline: float
     live: bool = False
-    caller: Caller = NOBODY
-    admitted: int = 0
-    request_id: str = ""
-    meter: Meter = field(default_factory=Meter, compare=False)
+    admission: Admission = NOWHERE
+    generation: Generation = field(compare=False)
+
+
+def call_for(prompt: Prompt, *, deadline: float, live: bool = False, admission: Admission = NOWHERE) -> Call:
+    """A call at its beginning."""
+    generation = Generation(prompt=prompt, live=live, admission=admission)
+    return Call(prompt=prompt, deadline=deadline, live=live, admission=admission, generation=generation)
 
 
 Batch = Sequence[Event]

@@ -1,18 +1,39 @@
-"""All that a handler may reach, built by `app` and handed to every room above it."""
+"""All that a handler may reach, and how it is opened."""
 import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from aioapp.callers import Caller
+from aiohttp import ClientSession
+
+from aioapp.background import running
+from aioapp.callers import Limits
 from aioapp.credentials import Credentials
-from aioapp.errors import Forbidden
-from aioapp.generation import Call, Generate
-from aioapp.messages.prompt import Prompt
+from aioapp.generation import Admission, Call, Generate, Generation, call_for, compose
+from aioapp.keys import Keyring
 from aioapp.keys.authenticator import Authenticator
-from aioapp.layers import Drain
-from aioapp.messages.abilities import fitted
-from aioapp.store.embedded.database import Database
+from aioapp.keys.key_store import KeyStore
+from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
+from aioapp.limits import Allowance
+from aioapp.messages.prompt import Prompt
+from aioapp.settings import Settings
+from aioapp.settings.location import database_path
+from aioapp.store import Store
+from aioapp.store.embedded import open_store
 from aioapp.telemetry.metrics import Metrics
-from aioapp.usage import Ledger
+from aioapp.telemetry.observers import counting, refunding
+from aioapp.upstream.claude import Claude
+from aioapp.upstream.retries import Retries
+from aioapp.upstream.session import client_session
+from aioapp.usage import DEFAULT_PRICES, Ledger, parse_prices
+from aioapp.usage.usage_store import UsageStore
+
+API = "https://api.anthropic.com"
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+log = logging.getLogger("aioapp.app")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +47,9 @@ class Services:
     generate: Generate
     credentials: Credentials
     authenticator: Authenticator
-    database: Database
+    allowance: Allowance
+    keys: KeyStore
+    usage: UsageStore
     ledger: Ledger
     metrics: Metrics
     drain: Drain
@@ -38,18 +61,66 @@ class Services:
     introduction: float = 10.0
     debug: bool = False
 
-    def call(self, prompt: Prompt, *, live: bool, caller: Caller, admitted: int, request_id: str,
-             ) -> tuple[Call, tuple[str, ...]]:
-        """The call for `prompt`, fitted to its model, and a warning for each setting that was left out.
-
-        Raises `Forbidden` where the caller may not use the model.
-        """
-        fit, warnings = fitted(prompt, model=prompt.model or self.model)
-        if not caller.may_use(fit.model or ""):
-            raise Forbidden(f"Your key may not use the model {fit.model}. It may use: {', '.join(caller.models)}.")
+    def call(self, prompt: Prompt, *, live: bool, admission: Admission) -> tuple[Call, tuple[str, ...]]:
+        """The call for `prompt`, fitted to its model, and a warning for each setting that was left out."""
+        fit, warnings = prompt.fitted(prompt.model or self.model)
         deadline = asyncio.get_running_loop().time() + self.total_timeout
-        return Call(prompt=fit, deadline=deadline, live=live, caller=caller, admitted=admitted,
-                    request_id=request_id), warnings
+        return call_for(fit, deadline=deadline, live=live, admission=admission), warnings
 
     def allows(self, origin: str) -> bool:
         return "*" in self.origins or origin.lower() in self.origins
+
+
+@asynccontextmanager
+async def open_services(
+        settings: Settings, *, environ: Mapping[str, str], credentials: Credentials, base_url: str | None,
+        upstream: Generate | None, create: bool,
+) -> AsyncIterator[Services]:
+    """What handlers may reach, for as long as the server runs.
+
+    `base_url` is Claude's, `upstream` stands in for it; with `create` the database is made where there is none.
+    """
+    async with AsyncExitStack() as stack:
+        if upstream is None:
+            url = (base_url or credentials.base_url or API) + "/v1/messages"
+            session = await stack.enter_async_context(client_session(url=url, connections=settings.connections))
+            upstream = claude(settings, session=session, credentials=credentials, url=url)
+        store: Store = await stack.enter_async_context(
+            open_store(database_path(settings.database, environ), create=create))
+        keyring, ledger = Keyring(store.keys), Ledger(store.usage, keep_prompts=settings.keep_prompts)
+        await keyring.refresh()
+        stack.push_async_callback(ledger.close)
+        for work in (keyring.run, ledger.run, store.run):
+            await stack.enter_async_context(running(work))
+        metrics, drain = Metrics(shared=folder(environ.get(METRICS_FOLDER))), Drain()
+        prices = parse_prices(settings.prices) if settings.prices else DEFAULT_PRICES
+
+        def account(generation: Generation) -> None:
+            """What never came to Claude, because we refused it, is no use of Claude."""
+            if generation.meter.asked:
+                ledger.add(generation)
+
+        layers = (
+            observed(began=lambda generation: metrics.in_flight(+1),
+                     ended=(refunding(store.allowance), counting(metrics, prices.name), account)),
+            drained(drain), budgeted(allowance=store.allowance, prices=prices), metered, timed)
+        yield Services(
+            generate=compose(upstream, *layers), credentials=credentials, allowance=store.allowance, keys=store.keys,
+            usage=store.usage, ledger=ledger, metrics=metrics, drain=drain, model=settings.model,
+            authenticator=Authenticator(keyring=keyring, anonymous=anonymous(settings), open=settings.allow_anonymous),
+            origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug)
+
+
+def claude(settings: Settings, *, session: ClientSession, credentials: Credentials, url: str) -> Generate:
+    return Claude(
+        session=session, credentials=credentials, url=url, retries=Retries(sleep=asyncio.sleep),
+        connect_timeout=settings.connect_timeout, idle_timeout=settings.idle_timeout).generate
+
+
+def anonymous(settings: Settings) -> Limits:
+    return Limits(requests_per_minute=settings.requests_per_minute, concurrency=settings.concurrency,
+                  tokens_per_minute=settings.tokens_per_minute)
+
+
+def folder(name: str | None) -> Path | None:
+    return Path(name) if name else None

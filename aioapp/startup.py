@@ -1,12 +1,10 @@
 """What must hold before the server opens: it can keep its books, and lets in nobody unawares."""
 import logging
-from contextlib import closing
 from pathlib import Path
 
+from aioapp.errors import StoreUnavailable
 from aioapp.settings import SettingError, Settings
-from aioapp.store.embedded import keys as table
-from aioapp.store.embedded.database import connect
-from aioapp.store.embedded.errors import FAILURES, reason
+from aioapp.store.embedded import open_store, reason_of
 from aioapp.usage import parse_prices
 
 log = logging.getLogger("aioapp.app")
@@ -20,10 +18,10 @@ NEEDS_KEYS = (
     "Create one with `aioapp keys create NAME`, or say --allow-anonymous")
 
 
-def check(settings: Settings, database: Path, *, where: str | None) -> None:
+async def check(settings: Settings, database: Path, *, where: str | None) -> None:
     """Raises `SettingError`. `where` is the address that others can reach, None if only this machine can."""
     check_prices(settings)
-    if has_keys(database):
+    if await has_keys(database):
         return
     if where is not None and not settings.allow_anonymous:
         raise SettingError(NEEDS_KEYS.format(where=where))
@@ -41,10 +39,10 @@ def check_prices(settings: Settings) -> None:
             raise SettingError(f"--prices: {error}") from None
 
 
-def has_keys(database: Path) -> bool:
+async def has_keys(database: Path) -> bool:
     """Whether any key was ever made. Makes the database where there is none. Raises `SettingError`."""
     try:
-        with closing(connect(database, create=True)) as connection:
-            return bool(table.listed(connection))
-    except FAILURES as error:
-        raise SettingError(f"--database: {database} cannot be used: {reason(error)}") from None
+        async with open_store(database, create=True, quiet=True) as store:
+            return bool(await store.keys.listed())
+    except StoreUnavailable as error:
+        raise SettingError(f"--database: {database} cannot be used: {reason_of(error)}") from None

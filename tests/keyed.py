@@ -2,14 +2,17 @@
 import os
 import sqlite3
 from contextlib import closing
+from functools import partial
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aioapp.callers import NANO, Budget, Caller, Limits
+from aioapp.callers import Budget, Caller, Limits
+from aioapp.money import NANO
 from aioapp.keys import Key
 from aioapp.settings.location import database_path
 from aioapp.store.embedded import keys as table
+from aioapp.store.embedded import usage_table
 from aioapp.store.embedded.database import connect, transacted
 from aioapp.usage.buffer import Pending
 from tests.generations import SONNET, ended
@@ -33,7 +36,7 @@ def make_key(name: str = "web", *, usd: float | None = None, spent: float = 0.0,
             used = Pending()
             used.add(ended(Caller(name=name, known=True), round(spent * NANO)), at=at.isoformat(), model=SONNET,
                      prompt=None)
-            transacted(connection, used.write)
+            transacted(connection, partial(usage_table.write, batch=used))
         return transacted(connection, lambda held: table.create(held, key, at=at))
 
 

@@ -17,6 +17,7 @@ from aiohttp.test_utils import make_mocked_request
 from aioapp.app import create_app
 from aioapp.keys import Keyring
 from aioapp.settings import Settings
+from aioapp.store.embedded.key_store import EmbeddedKeys
 from aioapp.web.context import SERVICES
 from aioapp.web.peer import network_of
 from tests.conftest import Serve, start
@@ -323,7 +324,7 @@ async def test_a_database_that_hangs_closes_the_door_after_five_seconds_and_open
 
     async def clocked(app: web.Application) -> None:
         services = app[SERVICES]
-        keyring = Keyring(services.database, monotonic=lambda: passed[0])
+        keyring = Keyring(services.keys, monotonic=lambda: passed[0])
         await keyring.refresh()
         app[SERVICES] = replace(services, authenticator=replace(services.authenticator, keyring=keyring))
 
@@ -338,8 +339,9 @@ async def test_a_database_that_hangs_closes_the_door_after_five_seconds_and_open
     app.on_startup.append(clocked)
     url = await start(app, stack)
     assert await statuses() == [200, 200, 200, 200, 200]
-    database, keyring = app[SERVICES].database, app[SERVICES].authenticator.keyring
-    waiting = [asyncio.create_task(database.read(lambda connection: over.wait())),
+    keys, keyring = app[SERVICES].keys, app[SERVICES].authenticator.keyring
+    assert isinstance(keys, EmbeddedKeys)
+    waiting = [asyncio.create_task(keys._database.read(lambda connection: over.wait())),
                asyncio.create_task(keyring.refresh())]
     await asyncio.sleep(0)
     passed[0] += 5.5

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from aioapp.app import create_app
 from aioapp.endpoints.admin.key_schemas import asked_for
-from aioapp.endpoints.admin.keys import CREATE, may_grant
+from aioapp.endpoints.admin.keys import CREATE
 from aioapp.errors import Forbidden
 from aioapp.keys import Key, Keyring
 from aioapp.settings import Settings
 from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.key_store import check
 from aioapp.store.embedded.schema import migrate
 from aioapp.web.context import SERVICES
 from aioapp.web.validation import loaded
@@ -226,7 +227,7 @@ def test_whatever_keys_grant_in_turn_none_has_more_than_the_first(root: Terms, w
         administrators = [key for key in granted if key.admin]
         granter = administrators[by % len(administrators)]
         try:
-            may_grant(connection, key, by=granter.caller(shown_once[granter.name].split("_")[1]), at=at)
+            check(connection, key, by=granter.caller(shown_once[granter.name].split("_")[1]), at=at)
         except Forbidden:
             continue
         shown_once[key.name] = table.create(connection, key, at=at)
@@ -258,7 +259,7 @@ async def test_a_secret_that_was_replaced_works_until_its_grace_ends(
 
     async def clocked(app: web.Application) -> None:
         services = app[SERVICES]
-        keyring = Keyring(services.database, clock=clock)
+        keyring = Keyring(services.keys, clock=clock)
         await keyring.refresh()
         app[SERVICES] = replace(services, authenticator=replace(services.authenticator, keyring=keyring))
 

@@ -8,7 +8,6 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -161,7 +160,8 @@ async def test_what_strangers_call_things_stays_text(
         for evil in EVILS:
             record = ended(Caller(name=evil, known=True), 10**6, model=evil, outcome="failed", error=evil,
                            request_id=evil, text=evil)
-            ledger.add(replace(record, stop_reason=evil))
+            record.answer.stop_reason = evil
+            ledger.add(record)
         await ledger.close()
     make_key("web", models=(EVIL.replace(" ", "/"),))
     url = await serve(keep_prompts=True)

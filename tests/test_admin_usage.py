@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from aioapp.app import create_app
-from aioapp.callers import NANO, NOBODY
+from aioapp.callers import NOBODY
+from aioapp.money import NANO
 from aioapp.messages.events import Usage
 from aioapp.settings import Settings
 from aioapp.usage import DEFAULT_PRICES

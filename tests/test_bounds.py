@@ -5,14 +5,15 @@ from dataclasses import fields
 from aioapp.app import LARGEST_BODY
 from aioapp.endpoints.admin.page import LARGEST_FORM
 from aioapp.endpoints.chat import MOST_TURNS
-from aioapp.keys.key import MOST_PATTERNS
+from aioapp.keys.key import SESSION_LIFETIME, MOST_PATTERNS
 from aioapp.keys.keyring import OLDEST
 from aioapp.settings import Settings
 from aioapp.store.embedded import sessions
 from aioapp.upstream.stream import LARGEST_ANSWER
 from aioapp.web import answers, fields as web_fields, schemas, validation
-from aioapp.web.operations import session
-from aioapp.web.server import bounds, masking
+from aioapp.web.operations import socket_session
+from aioapp.web import bounds
+from aioapp.web.server import masking
 from tests.processes import ROOT
 
 TEXT = (ROOT / "README.md").read_text().partition("\n## Bounds\n")[2].partition("\n## ")[0]
@@ -47,9 +48,9 @@ def test_numbers_of_the_table_are_the_codes_own() -> None:
     assert numbers("frame of a WebSocket on which no key was shown")[0] == bounds.LARGEST_INTRODUCTION
     assert numbers("frames that come together on a WebSocket") == [masking.MOST_FRAMES, masking.MOST_CONTROLS]
     assert numbers("a body or a WebSocket's frame") == [LARGEST_BODY / 2**20, bounds.LARGEST_BODY / 2**20]
-    assert numbers("generations on one socket at once") == [session.MOST_AT_ONCE]
+    assert numbers("generations on one socket at once") == [socket_session.MOST_AT_ONCE]
     assert numbers("form to sign in")[0] == LARGEST_FORM
-    assert numbers("sessions of one admin key") == [sessions.MOST, sessions.LIFETIME.total_seconds() / 3600]
+    assert numbers("sessions of one admin key") == [sessions.MOST, SESSION_LIFETIME.total_seconds() / 3600]
     assert numbers("an answer that is an error")[1] == answers.LONGEST_DETAIL
     assert numbers("silence of Claude in a stream; a generation") == [default["idle_timeout"], default["total_timeout"]]
     assert numbers("an answer of Claude's")[0] == LARGEST_ANSWER / 2**20

@@ -16,7 +16,7 @@ from aioapp.app import BOUNDS, create_app
 from aioapp import set_access
 from aioapp.settings import Settings
 from aioapp.telemetry.logs import server_logger
-from aioapp.web.server.bounds import LARGEST_BODY, LARGEST_HEAD
+from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD
 from aioapp.web.server.connection_limits import Connections
 from aioapp.web.server.runner import Runner
 from tests.processes import until

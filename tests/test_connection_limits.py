@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
-from aioapp.web.server.bounds import TOLD, Bounds, Deadlines
+from aioapp.web.bounds import TOLD, Bounds, Deadlines
 from aioapp.web.server.connection_limits import place_of
 from tests.keyed import make_key
 from tests.processes import until

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioapp.callers import NANO, Budget, Limits
+from aioapp.callers import Budget, Limits
+from aioapp.money import NANO
 from aioapp.keys.key import END_OF_TIME, SECRET, Key, affords, covers, digest_of, mint, proves
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)

@@ -21,6 +21,7 @@ from aioapp.keys import Key, Keyring
 from aioapp.keys.key import proves
 from aioapp.keys.keyring import MOST_READ, UNKNOWN
 from aioapp.store.embedded import keys as table
+from aioapp.store.embedded.key_store import EmbeddedKeys
 from aioapp.store.embedded.database import Database, connect, transacted
 from tests.processes import until
 
@@ -50,7 +51,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.database = Database(self.path, create=True)
-        self.keyring = Keyring(self.database, clock=lambda: self.at, monotonic=lambda: self.passed, proves=self.proves)
+        self.keyring = Keyring(
+            EmbeddedKeys(self.database), clock=lambda: self.at, monotonic=lambda: self.passed, proves=self.proves)
 
     def proves(self, given: str, digest: bytes) -> bool:
         self.proofs.append((given, digest))
@@ -150,7 +152,7 @@ async def test_a_wrong_secret_with_a_public_id_that_is_known_is_a_strangers(worl
 async def test_whatever_a_stranger_sends_takes_as_long(tmp_path: Path) -> None:
     world = World(tmp_path / "aioapp.db")
     shown = await world.create()
-    keyring = Keyring(world.database)
+    keyring = Keyring(EmbeddedKeys(world.database))
     await keyring.refresh()
     kinds = {"wrong": wrong(shown), "unknown": f"aio_{ID}_" + "a" * 43, "empty": "", "truncated": shown[:-1],
              "huge": "a" * 2**20, "no text": "\udcff" * 64, "injected": "' OR '1'='1' --"}

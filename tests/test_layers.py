@@ -9,15 +9,16 @@ import pytest
 
 from aioapp import errors
 from aioapp.callers import NOBODY, Caller, Limits
-from aioapp.generation import Batch, Call, Generate, Layer, Record, compose
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.generation import Admission, Batch, Call, Generate, Generation, Layer, call_for, compose
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
-from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.limiter import Limiter
 from aioapp.store.embedded.board.board import PrivateBoard
 from aioapp.messages.events import Event, Usage
 from aioapp.store.embedded.database import Database
-from aioapp.usage import DEFAULT_PRICES, Ledger, most_tokens
-from tests.generations import Clock, ended, ledger_at, with_budget
+from aioapp.telemetry.observers import refunding
+from aioapp.usage import DEFAULT_PRICES
+from tests.generations import Accounts, Clock, accounts_on, ended, ledger_at, with_budget
 
 START = Event("message_start", b'{"message": {"model": "m", "content": [], "usage": {"input_tokens": 3}}}')
 DELTA = Event("content_block_delta", b'{"index": 0, "delta": {"type": "text_delta", "text": "x"}}')
@@ -35,16 +36,22 @@ LAYERS: dict[str, Make] = {
 }
 
 
-def watched(records: list[Record]) -> Layer:
-    """As `app` has it, with the layer that counts what `observed` tells."""
-    layer = observed(began=lambda call: None, ended=records.append, cost=DEFAULT_PRICES.cost)
-    return lambda inner: layer(metered(inner))
+def watched(records: list[Generation]) -> Layer:
+    """As `services` has it, with the layers that count what `observed` tells."""
+    layer = observed(began=lambda generation: None, ended=[records.append])
+    return lambda inner: layer(budget()(metered(inner)))
 
 
 def budget(limiter: Limiter | None = None) -> Layer:
-    limiter = limiter or Limiter(PrivateBoard)
-    ledger = Ledger(Database(Path("/nonexistent/aioapp.db"), create=False), limiter)
-    return budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
+    accounts = accounts_on(Database(Path("/nonexistent/aioapp.db"), create=False), limiter=limiter)
+    return budgeted(allowance=accounts.allowance, prices=DEFAULT_PRICES)
+
+
+def refunded(accounts: Accounts) -> Layer:
+    """As `services` has it, with the observer that gives requests back."""
+    observe = observed(began=lambda generation: None, ended=[refunding(accounts.allowance)])
+    layer = budgeted(allowance=accounts.allowance, prices=DEFAULT_PRICES)
+    return lambda inner: observe(layer(metered(inner)))
 
 
 class Source:
@@ -67,9 +74,9 @@ class Source:
 
 
 def call(seconds: float = 30.0, *, caller: Caller = NOBODY, admitted: int = 0) -> Call:
-    prompt = Prompt(messages=(Turn("user", "Hi"),), max_tokens=5, model="m")
+    prompt = TextPrompt(messages=(Turn("user", "Hi"),), max_tokens=5, model="m")
     deadline = asyncio.get_running_loop().time() + seconds
-    return Call(prompt=prompt, deadline=deadline, caller=caller, admitted=admitted)
+    return call_for(prompt, deadline=deadline, admission=Admission(caller=caller, counted=admitted))
 
 
 async def all_of(generate: Generate, asked: Call) -> list[Batch]:
@@ -224,10 +231,11 @@ async def test_drained_stops_a_call_that_outlasts_the_wait_and_says_why() -> Non
 
 
 async def test_observed_records_a_call_that_completed() -> None:
-    records: list[Record] = []
+    records: list[Generation] = []
     await all_of(watched(records)(Source().generate), call())
     [record] = records
-    assert (record.outcome, record.error, record.model, record.stop_reason) == ("completed", None, "m", "end_turn")
+    assert (record.outcome, record.error) == ("completed", None)
+    assert (record.model, record.answer.stop_reason) == ("m", "end_turn")
     assert record.usage == Usage(input_tokens=3, output_tokens=4)
     assert record.nanodollars == DEFAULT_PRICES.cost("m", record.usage) > 0
     assert record.first is not None and 0 <= record.first <= record.duration
@@ -236,7 +244,7 @@ async def test_observed_records_a_call_that_completed() -> None:
 @pytest.mark.parametrize(("error", "named"), [
     (errors.Overloaded("secret detail"), "Claude is overloaded"), (RuntimeError("secret detail"), "RuntimeError")])
 async def test_observed_records_a_call_that_failed_by_the_name_of_its_error(error: Exception, named: str) -> None:
-    records: list[Record] = []
+    records: list[Generation] = []
     with pytest.raises(type(error)):
         await all_of(watched(records)(Source(error=error).generate), call())
     assert [(record.outcome, record.error) for record in records] == [("failed", named)]
@@ -244,27 +252,36 @@ async def test_observed_records_a_call_that_failed_by_the_name_of_its_error(erro
 
 async def test_observed_lets_no_nonsense_of_claudes_hide_how_a_call_ended() -> None:
     async def nonsense(call: Call) -> AsyncGenerator[Batch, None]:
-        yield [START, Event("message_delta", b'{"delta": {"usage": 5}}')]
+        yield [START, Event("message_delta", b"5")]
 
-    records: list[Record] = []
+    records: list[Generation] = []
     with pytest.raises(errors.UpstreamFailed):
         await all_of(watched(records)(nonsense), call())
-    assert [(record.outcome, record.usage) for record in records] == [("failed", Usage())]
+    assert [(record.outcome, record.usage) for record in records] == [("failed", Usage(3))]
 
 
 async def test_observed_records_a_call_that_was_left_with_what_it_had_used() -> None:
-    records: list[Record] = []
+    records: list[Generation] = []
     generation = watched(records)(Source().generate)(call())
     await anext(generation)
     await generation.aclose()
     assert [(record.outcome, record.usage.input_tokens) for record in records] == [("cancelled", 3)]
 
 
-async def test_observed_hands_its_record_to_the_edge_too() -> None:
-    records: list[Record] = []
+async def test_observed_shows_the_generation_that_the_edge_has_made() -> None:
+    records: list[Generation] = []
     asked = call()
     await all_of(watched(records)(Source().generate), asked)
-    assert asked.meter.record is records[0]
+    assert asked.generation is records[0]
+
+
+async def test_observed_sees_what_the_caller_gets_where_claude_is_not_asked() -> None:
+    records: list[Generation] = []
+    layer = observed(began=lambda generation: None, ended=[records.append])
+    await all_of(layer(Source().generate), call())
+    [record] = records
+    assert (record.model, record.answer.stop_reason, record.usage) == ("m", "end_turn", Usage(3, 4))
+    assert (record.meter.asked, record.meter.usage, record.nanodollars) == (False, Usage(), 0)
 
 
 async def test_metered_counts_what_claude_is_waited_for_but_not_what_its_caller_takes() -> None:
@@ -277,7 +294,7 @@ async def test_metered_counts_what_claude_is_waited_for_but_not_what_its_caller_
         await anext(batches)
         await asyncio.sleep(0.1)
         assert await anext(batches, None) is None
-    assert 0.02 <= asked.meter.waited < 0.1
+    assert 0.02 <= asked.generation.meter.waited < 0.1
 
 
 @pytest.mark.parametrize("kind", ["left", "stopped", "late"])
@@ -299,14 +316,14 @@ async def test_metered_guesses_what_a_call_took_that_was_stopped_before_claude_c
             waiting.cancel()
         with pytest.raises((asyncio.CancelledError, errors.UpstreamTimeout)):
             await waiting
-    usage = asked.meter.usage
+    usage = asked.generation.meter.usage
     assert (usage.input_tokens, 1 <= usage.output_tokens <= 5) == (1, True)  # some of an answer in one piece
 
 
 async def test_metered_guesses_the_size_of_any_text_that_a_program_of_ones_own_may_make() -> None:
     """What is raised while an answer is cut would hide why it was."""
     asked = call()
-    asked = replace(asked, prompt=replace(asked.prompt, messages=(Turn("user", "\ud800"),)))
+    asked = replace(asked, prompt=TextPrompt(messages=(Turn("user", "\ud800"),), max_tokens=5, model="m"))
 
     async def silent(call: Call) -> AsyncGenerator[Batch, None]:
         yield []
@@ -314,7 +331,7 @@ async def test_metered_guesses_the_size_of_any_text_that_a_program_of_ones_own_m
     generation = metered(silent)(asked)
     await anext(generation)
     await generation.aclose()
-    assert asked.meter.usage.input_tokens == 1
+    assert asked.generation.meter.usage.input_tokens == 1
 
 
 async def test_metered_guesses_no_output_of_a_stream_that_had_not_begun() -> None:
@@ -326,20 +343,20 @@ async def test_metered_guesses_no_output_of_a_stream_that_had_not_begun() -> Non
     generation = metered(silent)(asked)
     await anext(generation)
     await generation.aclose()
-    assert asked.meter.usage == Usage(input_tokens=1)
+    assert asked.generation.meter.usage == Usage(input_tokens=1)
 
 
 async def test_a_record_tells_whether_claude_was_asked_at_all() -> None:
-    records: list[Record] = []
+    records: list[Generation] = []
     drain = Drain()
     await drain.wait(0.0)
-    observe = observed(began=lambda call: None, ended=records.append, cost=DEFAULT_PRICES.cost)
+    observe = observed(began=lambda generation: None, ended=[records.append])
     for inner in (drained(drain)(metered(Source().generate)), metered(Source().generate)):
         try:
             await all_of(observe(inner), call())
         except errors.ShuttingDown:
             continue
-    assert [record.asked for record in records] == [False, True]
+    assert [record.meter.asked for record in records] == [False, True]
 
 
 async def test_metered_guesses_text_that_came_after_the_last_count_up_to_what_was_asked_for() -> None:
@@ -358,7 +375,7 @@ async def test_metered_guesses_text_that_came_after_the_last_count_up_to_what_wa
         asked = call()
         with pytest.raises(errors.UpstreamFailed):
             await all_of(metered(cut), asked)
-        assert asked.meter.usage == Usage(input_tokens=3, output_tokens=guessed)
+        assert asked.generation.meter.usage == Usage(input_tokens=3, output_tokens=guessed)
 
 
 async def test_metered_counts_nothing_for_a_call_that_claude_refused() -> None:
@@ -369,7 +386,7 @@ async def test_metered_counts_nothing_for_a_call_that_claude_refused() -> None:
     asked = call()
     with pytest.raises(errors.Overloaded):
         await all_of(metered(refused), asked)
-    assert asked.meter.usage == Usage()
+    assert asked.generation.meter.usage == Usage()
 
 
 LIMITED = Caller(name="web", known=True, limits=Limits(requests_per_minute=9, tokens_per_minute=500, concurrency=1))
@@ -399,8 +416,8 @@ async def test_budgeted_settles_to_what_was_used_however_a_call_ends(ending: str
 
 def during_overhead() -> int:
     """Tokens that are reserved beyond the text: there are a few around each turn, and around all."""
-    empty = Prompt(messages=(Turn("user", ""),), max_tokens=0, model="m")
-    return sum(most_tokens(empty))
+    empty = TextPrompt(messages=(Turn("user", ""),), max_tokens=0, model="m")
+    return empty.most_input
 
 
 async def drive(generation: AsyncGenerator[Batch, None]) -> None:
@@ -410,7 +427,7 @@ async def drive(generation: AsyncGenerator[Batch, None]) -> None:
 
 async def test_budgeted_gives_the_request_back_that_a_limit_refuses() -> None:
     limiter, source = Limiter(PrivateBoard), Source()
-    layer = budget(limiter)
+    layer = refunded(accounts_on(Database(Path("/nonexistent/aioapp.db"), create=False), limiter=limiter))
     running = layer(source.generate)(call(caller=LIMITED, admitted=limiter.admit(LIMITED)))
     await anext(running)
     with pytest.raises(errors.LimitReached) as refused:
@@ -425,7 +442,7 @@ async def test_budgeted_takes_no_slot_and_no_request_for_what_a_budget_refuses(t
     client = replace(with_budget(10**9), limits=LIMITED.limits)
     async with ledger_at(tmp_path / "db", clock=clock, limiter=limiter) as (ledger, _):
         ledger.add(ended(client, 10**9))
-        layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
+        layer = refunded(ledger)
         with pytest.raises(errors.BudgetSpent, match="2026-11-24"):
             await all_of(layer(source.generate), call(caller=client, admitted=limiter.admit(client)))
     standing = limiter.remaining(client)
@@ -436,7 +453,7 @@ async def test_budgeted_lets_go_of_the_money_that_it_held_when_a_limit_refuses(t
     limiter, source = Limiter(PrivateBoard), Source()
     client = replace(with_budget(10**9), limits=LIMITED.limits)
     async with ledger_at(tmp_path / "db", clock=Clock(), limiter=limiter) as (ledger, _):
-        layer = budgeted(limiter=limiter, ledger=ledger, prices=DEFAULT_PRICES)
+        layer = refunded(ledger)
         running = layer(source.generate)(call(caller=client))
         await anext(running)
         for _ in range(1000):

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.callers import NANO, Caller
+from aioapp.callers import Caller
+from aioapp.money import NANO
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
-from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.limiter import Limiter
 from aioapp.store.embedded.board.board import PrivateBoard
 from aioapp.store.embedded.board.board import ACCOUNTS
 from aioapp.store.embedded.board.directory import REACH, SETTLING, Directory, key_of
 from aioapp.store.embedded.board.file import NAME, SharedBoard
 from aioapp.store.embedded.board.purse import SIZE, TOP, WRITTEN, Purse, Stale
-from aioapp.usage import Ledger
-from tests.generations import DOLLAR, Clock, ended, hold, ledger_at, with_budget
+from tests.generations import Accounts, DOLLAR, Clock, ended, hold, ledger_at, with_budget
 
 CENT = NANO // 100
 
@@ -32,7 +32,7 @@ class Books:
     clock: Clock
     seconds: float = 1000.0
 
-    async def open(self) -> tuple[Ledger, Limiter]:
+    async def open(self) -> tuple[Accounts, Limiter]:
         limiter = Limiter(lambda: SharedBoard(self.folder / "limits", look=0.0), clock=lambda: self.seconds)
         ledger, _ = await self.stack.enter_async_context(
             ledger_at(self.folder / "db", clock=self.clock, limiter=limiter))
@@ -51,7 +51,7 @@ async def books(tmp_path: Path) -> AsyncIterator[Books]:
         yield Books(tmp_path, stack, Clock())
 
 
-async def left(ledger: Ledger, client: Caller = DOLLAR) -> int:
+async def left(ledger: Accounts, client: Caller = DOLLAR) -> int:
     """Whole cents that can be set aside."""
     assert client.budget is not None
     for cents in range(client.budget.nanodollars // CENT, -1, -1):
@@ -64,7 +64,7 @@ async def left(ledger: Ledger, client: Caller = DOLLAR) -> int:
     return -1
 
 
-def spend(ledger: Ledger, cents: int, client: Caller = DOLLAR) -> None:
+def spend(ledger: Accounts, cents: int, client: Caller = DOLLAR) -> None:
     ledger.add(ended(client, cents * CENT))
 
 
@@ -140,7 +140,7 @@ async def test_a_budget_that_is_changed_to_the_month_counts_what_the_month_has_c
     assert await left(one) == 80
 
 
-async def killed(ledger: Ledger, limiter: Limiter) -> None:
+async def killed(ledger: Accounts, limiter: Limiter) -> None:
     """As by a signal: its locks are the kernel's again, and nothing of it is settled."""
     limiter.mark()
     table = limiter._turns._directory
@@ -290,7 +290,7 @@ def test_a_purse_holds_more_than_any_budget_and_never_more_than_a_word() -> None
 async def test_all_who_wait_for_a_newer_look_have_the_database_read_once(books: Books) -> None:
     ledger, _ = await books.open()
     said: list[str] = []
-    await ledger._database.read(lambda connection: connection.set_trace_callback(said.append))
+    await ledger.database.read(lambda connection: connection.set_trace_callback(said.append))
     await asyncio.gather(*[hold(ledger, DOLLAR, 1) for _ in range(20)])
     assert sum("data_version" in statement for statement in said) == 1
     await hold(ledger, DOLLAR, 1)

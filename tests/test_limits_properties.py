@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aioapp.callers import Caller, Limits
 from aioapp.errors import BadRequest, LimitReached
-from aioapp.store.embedded.allowance import Limiter, Reservation
+from aioapp.store.embedded.limiter import Limiter, Reservation
 from aioapp.store.embedded.board.board import Board, PrivateBoard, open_board
 from aioapp.store.embedded.board.account import COLUMNS, SIZE, SLOTS
 from aioapp.store.embedded.board.share import WIDTH

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from aioapp.messages.prompt import Prompt, Turn
-from aioapp.messages.abilities import Abilities, abilities, fitted
+from aioapp.messages.prompt import TextPrompt, Turn
+from aioapp.messages.abilities import Abilities, abilities
 
 NEW = {"temperature": False, "effort": True}
 OLD = {"temperature": True, "effort": False}
@@ -36,14 +36,14 @@ def test_a_models_name_tells_what_it_takes(model: str, able: Abilities) -> None:
 
 
 def test_a_prompt_is_fitted_to_its_model_and_what_is_left_out_is_named() -> None:
-    prompt = Prompt(messages=(Turn("user", "Hi"),), max_tokens=5, temperature=0.0, effort="low")
-    newer, about_newer = fitted(prompt, model="claude-sonnet-5-5")
-    older, about_older = fitted(prompt, model="claude-haiku-4-5")
+    prompt = TextPrompt(messages=(Turn("user", "Hi"),), max_tokens=5, temperature=0.0, effort="low")
+    newer, about_newer = prompt.fitted("claude-sonnet-5-5")
+    older, about_older = prompt.fitted("claude-haiku-4-5")
     assert (newer.model, newer.temperature, newer.effort) == ("claude-sonnet-5-5", None, "low")
     assert (older.model, older.temperature, older.effort) == ("claude-haiku-4-5", 0.0, None)
     assert [warning.split()[0] for warning in (*about_newer, *about_older)] == ["temperature", "effort"]
 
 
 def test_of_a_prompt_that_fits_nothing_is_left_out_and_little_thinking_is_asked() -> None:
-    prompt = Prompt(messages=(Turn("user", "Hi"),), max_tokens=5, model="claude-sonnet-5-5", effort="max")
-    assert fitted(prompt, model="claude-sonnet-5-5") == (replace(prompt, thinking="between_tools"), ())
+    prompt = TextPrompt(messages=(Turn("user", "Hi"),), max_tokens=5, model="claude-sonnet-5-5", effort="max")
+    assert prompt.fitted("claude-sonnet-5-5") == (replace(prompt, thinking="between_tools"), ())

@@ -10,7 +10,7 @@ from aioapp.cli.serve import main
 from aioapp.web.context import CALLER
 
 PUBLIC = [
-    "CALLER", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Prompt", "Settings", "Turn",
+    "CALLER", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Settings", "TextPrompt", "Turn",
     "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of", "set_access",
 ]
 
@@ -35,7 +35,7 @@ def test_importing_the_package_loads_nothing_of_it() -> None:
 
 @pytest.mark.parametrize("name", extend.__all__)
 def test_an_old_name_still_works_and_says_the_new_one(name: str) -> None:
-    new = {"CLIENT": "CALLER"}.get(name, name)
+    new = {"CLIENT": "CALLER", "Prompt": "TextPrompt"}.get(name, name)
     with pytest.warns(DeprecationWarning, match=f"aioapp.extend.{name} is aioapp.{new} now"):
         assert getattr(extend, name) is getattr(aioapp, new)
 

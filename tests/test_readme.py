@@ -24,7 +24,7 @@ import pytest
 from aiohttp import web
 
 from aioapp import credentials, errors
-from aioapp.callers import NANO
+from aioapp.money import NANO
 from aioapp.generation import BYTES_A_TOKEN
 from aioapp.messages.events import Usage
 from aioapp.settings import SettingError, Settings, flag_of, from_command_line, variable_of

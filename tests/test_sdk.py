@@ -12,12 +12,11 @@ import pytest
 from aioapp import errors
 from aioapp.app import simulated
 from aioapp.credentials import fixed
-from aioapp.generation import Call
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.generation import call_for
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.messages.events import Event, Message
 from aioapp.messages.fold import fold
 from aioapp.upstream.claude import Claude
-from aioapp.upstream.request import encode
 from aioapp.upstream.retries import Retries
 from tests.upstreams import BLOCK, START, Connection, Script, delta, frame, upstream, whole
 
@@ -42,8 +41,8 @@ def theirs(url: str) -> anthropic.AsyncAnthropic:
 
 
 async def told(claude: Claude, *, live: bool, prompt: str = "Hi", **more: Any) -> Message:
-    asked = Prompt(messages=(Turn("user", prompt),), **{"max_tokens": 400, "model": "claude-sonnet-5-5", **more})
-    call = Call(prompt=asked, live=live, deadline=asyncio.get_running_loop().time() + 30)
+    asked = TextPrompt(messages=(Turn("user", prompt),), **{"max_tokens": 400, "model": "claude-sonnet-5-5", **more})
+    call = call_for(asked, live=live, deadline=asyncio.get_running_loop().time() + 30)
     events: list[Event] = []
     async with aclosing(claude.generate(call)) as batches:
         async for batch in batches:
@@ -63,9 +62,9 @@ def compared(message: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("asked", PROMPTS, ids=lambda asked: str(asked["model"]))
 async def test_our_fold_and_the_sdks_agree_on_what_the_simulator_says(asked: dict[str, Any]) -> None:
     stops = tuple(asked.get("stop_sequences", ()))
-    prompt = Prompt(messages=(Turn("user", asked["prompt"]),), max_tokens=asked.get("max_tokens", 400),
-                    model=asked["model"], stop_sequences=stops)
-    body = arguments(json.loads(encode(prompt, live=False)))
+    prompt = TextPrompt(messages=(Turn("user", asked["prompt"]),), max_tokens=asked.get("max_tokens", 400),
+                        model=asked["model"], stop_sequences=stops)
+    body = arguments(json.loads(prompt.body(live=False)))
     async with simulated(0.0) as url, ours(url) as claude, theirs(url) as sdk:
         created = await sdk.messages.create(**body)
         async with sdk.messages.stream(**body) as stream:

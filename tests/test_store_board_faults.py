@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from aioapp.callers import Limits, Spent
 from aioapp.errors import AppError, LimitReached
-from aioapp.limits.remaining import remaining_field
-from aioapp.store.embedded.allowance import Limiter, Reservation
+from aioapp.web.access.ratelimit_headers import remaining_field
+from aioapp.store.embedded.limiter import Limiter, Reservation
 from aioapp.store.embedded.board.board import PrivateBoard
 from aioapp.store.embedded.board.account import ANEW, COLUMNS, SIZE, TURN
 from aioapp.store.embedded.board.board import ACCOUNTS

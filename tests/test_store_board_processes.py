@@ -10,7 +10,7 @@ import pytest
 
 from aioapp.callers import Caller, Limits
 from aioapp.errors import LimitReached, StoreUnavailable
-from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.limiter import Limiter
 from aioapp.store.embedded.board.board import open_board
 from aioapp.store.embedded.board.account import COLUMNS, SIZE, SLOTS
 from aioapp.store.embedded.board.share import WIDTH
@@ -21,7 +21,7 @@ import os, signal, sys, time
 from pathlib import Path
 from aioapp.callers import Caller, Limits
 from aioapp.errors import LimitReached, StoreUnavailable
-from aioapp.store.embedded.allowance import Limiter
+from aioapp.store.embedded.limiter import Limiter
 from aioapp.store.embedded.board.board import open_board
 from aioapp.store.embedded.board.account import REQUESTS, SLOTS, TOKENS_HELD
 from aioapp.store.embedded.board.share import Share

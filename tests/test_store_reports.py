@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.callers import NANO, NOBODY
+from aioapp.callers import NOBODY
+from aioapp.money import NANO
 from aioapp.errors import StoreUnavailable
 from aioapp.messages.events import Usage
 from aioapp.store.embedded import reports
+from aioapp.usage.usage_store import By
 from aioapp.store.embedded.database import Database
 from tests.generations import SONNET, Clock, ended, hold, ledger_at, with_budget, written
 
@@ -64,7 +66,7 @@ async def test_a_span_without_generations_has_figures_of_nothing(database: Datab
     ("key", [("other", 1), ("web", 2), ("anonymous", 1)]),
     ("model", [(OPUS, 1), (SONNET, 3)])])
 async def test_rows_are_by_day_in_order_and_otherwise_the_dearest_first(
-        database: Database, column: reports.By, expected: list[tuple[str, int]],
+        database: Database, column: By, expected: list[tuple[str, int]],
 ) -> None:
     rows = await database.read(lambda c: reports.by(c, column, since=FIRST, until=LAST))
     assert [(row[column], row["requests"]) for row in rows] == expected
@@ -146,7 +148,7 @@ async def test_sums_that_are_no_numbers_are_a_database_that_cannot_be_used(tmp_p
         with pytest.raises(StoreUnavailable):
             await database.read(lambda c: reports.latest(c, limit=1))
         await database.write(lambda c: c.execute(f"UPDATE spent SET key = 'web', nanodollars = {wrong}"))
-        ledger._look = None
+        ledger.usage._poll = None
         await ledger.refresh()
         with pytest.raises(StoreUnavailable):
             await hold(ledger, OTHER, 1)

@@ -16,10 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioapp.callers import Caller
-from aioapp.generation import Call, Record
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.generation import Admission, Generation
+from aioapp.messages.summary import Summary
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.messages.events import Usage
 from aioapp.telemetry.logs import OneLine, OneObject, AccessRecord, log_request, requests, server_logger
+from tests.generations import Counted
 from tests.processes import KEY, ROOT, Server, serving, until, upstream_at
 from tests.test_shutdown import ASK, generate, held, stream
 from tests.upstreams import Connection, upstream, whole
@@ -167,16 +169,15 @@ async def test_neither_key_nor_prompt_nor_answer_is_logged_even_on_debug(
 
 # The forms themselves.
 
-RECORD = Record(
-    call=Call(prompt=Prompt(messages=(Turn("user", PROMPT),), max_tokens=40, model="asked"), deadline=0.0,
-              caller=Caller(name="web", known=True, secret=SECRET), request_id="r"),
-    outcome="completed", error=None, model="claude-sonnet-5-5", stop_reason="end_turn",
-    usage=Usage(input_tokens=12, output_tokens=34, cache_creation_input_tokens=5, cache_read_input_tokens=6),
+RECORD = Generation(
+    prompt=TextPrompt(messages=(Turn("user", PROMPT),), max_tokens=40, model="asked"),
+    admission=Admission(caller=Caller(name="web", known=True, secret=SECRET), request_id="r"), outcome="completed",
+    answer=Counted("claude-sonnet-5-5", Usage(
+        input_tokens=12, output_tokens=34, cache_creation_input_tokens=5, cache_read_input_tokens=6)),
     nanodollars=364_000, first=0.0112, duration=0.0105)
-FAILED = replace(RECORD, outcome="failed", error="Bad request", model=None, stop_reason=None, usage=Usage(),
-                 nanodollars=0, first=None)
+FAILED = replace(RECORD, outcome="failed", error="Bad request", answer=Summary(), nanodollars=0, first=None)
 SEEN = AccessRecord(remote="127.0.0.1", key="web", method="POST", path="/api/generate", status=200, seconds=0.01234,
-                    request_id="5f2c", record=RECORD)
+                    request_id="5f2c", generation=RECORD)
 FORMS = [OneLine(), OneObject()]
 
 
@@ -201,9 +202,9 @@ def told(entry: logging.LogRecord) -> dict[str, Any]:
 def test_the_text_of_a_request() -> None:
     assert text(SEEN) == ("127.0.0.1 web POST /api/generate 200 12.3 ms 5f2c "
                           "claude-sonnet-5-5 completed end_turn in 23 out 34 tokens $0.000364 first 0.011 s")
-    assert text(replace(SEEN, record=None, key=None, status=None, remote="")) == (
+    assert text(replace(SEEN, generation=None, key=None, status=None, remote="")) == (
         "- - POST /api/generate left 12.3 ms 5f2c")
-    assert text(replace(SEEN, status=400, record=FAILED)) == (
+    assert text(replace(SEEN, status=400, generation=FAILED)) == (
         "127.0.0.1 web POST /api/generate 400 12.3 ms 5f2c "
         "asked failed (Bad request) - in 0 out 0 tokens $0.000000 first never")
 
@@ -216,9 +217,9 @@ def test_the_json_of_a_request() -> None:
         **request, "model": "claude-sonnet-5-5", "outcome": "completed", "error": None, "stop_reason": "end_turn",
         "input_tokens": 12, "output_tokens": 34, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 6,
         "cost_usd": 0.000364, "first_ms": 11.2, "generation_ms": 10.5}
-    assert told(logged(replace(SEEN, record=None, key=None, status=None))) == {
+    assert told(logged(replace(SEEN, generation=None, key=None, status=None))) == {
         **request, "key": None, "status": None, "message": "POST /api/generate left"}
-    failed = told(logged(replace(SEEN, record=FAILED)))
+    failed = told(logged(replace(SEEN, generation=FAILED)))
     assert (failed["model"], failed["error"], failed["first_ms"]) == ("asked", "Bad request", None)
 
 
@@ -230,19 +231,25 @@ def test_the_json_of_anything_else() -> None:
 
 
 def test_a_caller_cannot_write_lines_of_its_own() -> None:
-    nasty = replace(SEEN, record=replace(FAILED, call=replace(
-        FAILED.call, prompt=replace(FAILED.call.prompt, model="x\n2026 INFO forged\x1b[2J\x9b\u202e"))))
+    prompt, _ = FAILED.prompt.fitted("x\n2026 INFO forged\x1b[2J\x9b\u202e")
+    nasty = replace(SEEN, generation=replace(FAILED, prompt=prompt))
     assert text(nasty) == (
         r"127.0.0.1 web POST /api/generate 200 12.3 ms 5f2c x\n2026 INFO forged\x1b[2J\x9b\u202e "
         "failed (Bad request) - in 0 out 0 tokens $0.000000 first never")
     assert told(logged(nasty))["model"] == "x\n2026 INFO forged\x1b[2J\x9b\u202e"
 
 
+def saying(name: str) -> Summary:
+    answer = Counted(name, Usage())
+    answer.stop_reason = name
+    return answer
+
+
 @given(st.text(st.characters()), st.sampled_from(FORMS))
 @example("\x00\n\r\x1b\x7f\x85\x9b\u2028\u202e\udcff", FORMS[0])
 @example("\x00\n\r\x1b\x7f\x85\x9b\u2028\u202e\udcff", FORMS[1])
 def test_whatever_is_named_a_request_stays_one_line_that_can_be_printed(name: str, form: logging.Formatter) -> None:
-    seen = replace(SEEN, path=name, method=name, key=name, record=replace(RECORD, model=name, stop_reason=name))
+    seen = replace(SEEN, path=name, method=name, key=name, generation=replace(RECORD, answer=saying(name)))
     for entry in (logged(seen), logged(name), logged("%s", name)):
         assert form.format(entry).isprintable()
 
@@ -281,7 +288,7 @@ logging.getLogger("library").warning("%s is old\\nvery", "it")
 logging.getLogger("library").debug("quotes what it sends")
 warnings.warn("do not")
 logs.log_request(logs.AccessRecord(
-    remote="", key=None, method="GET", path="/", status=200, seconds=0.0, request_id="r", record=None))
+    remote="", key=None, method="GET", path="/", status=200, seconds=0.0, request_id="r", generation=None))
 try:
     1 / 0
 except ZeroDivisionError:
@@ -308,7 +315,7 @@ class Untouchable:
 
 
 def test_nothing_is_built_of_a_line_that_is_not_written(caplog: pytest.LogCaptureFixture) -> None:
-    seen = replace(SEEN, record=replace(RECORD, model=cast(str, Untouchable())))
+    seen = replace(SEEN, generation=replace(RECORD, answer=saying(cast(str, Untouchable()))))
     with caplog.at_level(logging.WARNING, requests.name):
         log_request(seen)
     with caplog.at_level(logging.INFO, requests.name), pytest.raises(AssertionError, match="built"):

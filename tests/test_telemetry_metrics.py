@@ -13,10 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aioapp import __version__
 from aioapp.callers import NOBODY, Caller
-from aioapp.generation import Call, Outcome, Record
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.generation import Admission, Generation, Outcome
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.messages.events import Usage
 from aioapp.telemetry.metrics import CONTENT_TYPE, FAILURES, LIMITS, METHODS, Metrics, forget
+from tests.generations import Counted
 from tests.processes import ROOT, alive
 
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -58,11 +59,11 @@ def counted(metrics: Metrics) -> Series:
 
 
 def record(client: Caller = WEB, *, outcome: Outcome = "completed", usage: Usage = USED, nanodollars: int = 364_000,
-           first: float | None = 0.3) -> Record:
-    prompt = Prompt(messages=(Turn("user", "prompt-canary"),), max_tokens=5, model="model-canary")
-    return Record(call=Call(prompt=prompt, deadline=0.0, caller=client, request_id="request-canary"), outcome=outcome,
-                  error=None, model="model-canary", stop_reason="end_turn", usage=usage, nanodollars=nanodollars,
-                  first=first, duration=1.5)
+           first: float | None = 0.3) -> Generation:
+    prompt = TextPrompt(messages=(Turn("user", "prompt-canary"),), max_tokens=5, model="model-canary")
+    return Generation(
+        prompt=prompt, admission=Admission(caller=client, request_id="request-canary"), outcome=outcome, error=None,
+        answer=Counted("model-canary", usage), nanodollars=nanodollars, first=first, duration=1.5)
 
 
 def test_a_request_is_counted_by_method_route_and_status_and_timed_by_route() -> None:

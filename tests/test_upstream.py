@@ -12,8 +12,8 @@ import pytest
 
 from aioapp import errors
 from aioapp.credentials import fixed
-from aioapp.generation import Call
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.generation import Call, call_for
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.messages.events import Event
 from aioapp.messages.fold import fold
 from aioapp.upstream.claude import Claude
@@ -75,8 +75,8 @@ async def claude(
 
 
 def call(*, live: bool = True, seconds: float = 30.0, **prompt: Any) -> Call:
-    asked = Prompt(messages=(Turn("user", "Hi"),), max_tokens=5, **{"model": "claude-sonnet-5-5", **prompt})
-    return Call(prompt=asked, live=live, deadline=asyncio.get_running_loop().time() + seconds)
+    asked = TextPrompt(messages=(Turn("user", "Hi"),), max_tokens=5, **{"model": "claude-sonnet-5-5", **prompt})
+    return call_for(asked, live=live, deadline=asyncio.get_running_loop().time() + seconds)
 
 
 async def told(claude: Claude, asked: Call) -> list[Event]:

@@ -35,7 +35,7 @@ async def spent(*scripts: Script, asked: Call, idle: float = 5.0) -> tuple[type[
     """How the call failed, how often Claude was asked, and what is accounted."""
     async with upstream(*scripts) as server, claude(server, idle=idle) as client:
         failed = await drive(client, asked)
-        return failed, len(server.seen), asked.meter.usage
+        return failed, len(server.seen), asked.generation.meter.usage
 
 
 async def silent_after_its_head(connection: Connection) -> None:
@@ -95,18 +95,18 @@ async def test_a_connection_that_could_not_be_made_is_tried_again_and_takes_noth
     waits, asked = Waits(), call(live=live)
     async with claude(server, waits) as client:
         assert await drive(client, asked) is errors.UpstreamFailed
-    assert (len(waits.asked), asked.meter.usage) == (2, Usage())
+    assert (len(waits.asked), asked.generation.meter.usage) == (2, Usage())
 
 
 @pytest.mark.parametrize("error", [aiohttp.ConnectionTimeoutError(), aiohttp.ClientConnectorError(
     aiohttp.client_reqrep.ConnectionKey("h", 1, False, True, None, None, None), OSError(111, "refused"))], ids=type)
 async def test_a_connection_that_takes_too_long_to_be_made_is_one_that_could_not_be(error: Exception) -> None:
     asked = call()
-    asked.meter.ask()
+    asked.generation.meter.ask()
     refusal = unanswered(error, asked)
     assert (refusal.transient, str(refusal.error)) == (True, "Claude could not be reached.")
-    asked.meter.cut(asked, by_us=True)
-    assert asked.meter.usage == Usage()
+    asked.generation.meter.cut(asked, by_us=True)
+    assert asked.generation.meter.usage == Usage()
 
 
 async def test_a_call_that_is_stopped_while_it_waits_for_its_next_try_takes_nothing() -> None:
@@ -123,7 +123,7 @@ async def test_a_call_that_is_stopped_while_it_waits_for_its_next_try_takes_noth
         await waiting.wait()
         task.cancel()
         await asyncio.wait({task})
-    assert task.cancelled() and asked.meter.usage == Usage()
+    assert task.cancelled() and asked.generation.meter.usage == Usage()
 
 
 async def broken_in_one_piece(connection: Connection) -> None:

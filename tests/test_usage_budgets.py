@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from aioapp.callers import Caller
 from aioapp.errors import BudgetSpent, StoreUnavailable
-from aioapp.layers.budgeted import reserved
-from aioapp.store.embedded.allowance import Limiter, Reservation
+from aioapp.store.embedded.limiter import Limiter, Reservation
 from aioapp.store.embedded.board.board import Board, PrivateBoard
 from aioapp.store.embedded.board.directory import SETTLING
 from aioapp.store.embedded.board.file import NAME, SharedBoard
 from aioapp.store.embedded.database import Database
+from aioapp.store.embedded.allowance import EmbeddedAllowance
+from aioapp.store.embedded.usage import EmbeddedUsage
 from aioapp.usage import Ledger
 from tests.generations import Clock, ended, ledger_at, with_budget
 
@@ -41,18 +42,18 @@ class Late:
     """Counts that are told a while after the write what was written, as they are where the event loop is busy."""
 
     limiter: Limiter
-    late: bool = False
+    telling_late: bool = False
     untold: list[Mapping[tuple[str, str], int]] = field(default_factory=list)
 
     def mark(self) -> object | None:
         return self.limiter.mark()
 
-    def charge(self, client: Caller, nanodollars: int) -> None:
-        self.limiter.charge(client, nanodollars)
+    def late(self, error: Exception) -> StoreUnavailable:
+        return self.limiter.late(error)
 
     def written(self, charges: Mapping[tuple[str, str], int]) -> None:
         self.untold.append(charges)
-        if not self.late:
+        if not self.telling_late:
             self.tell()
 
     def tell(self) -> None:
@@ -65,6 +66,7 @@ class Process:
     """What one process has of the books, and what it has running. `unwritten` is by client and period."""
 
     ledger: Ledger
+    usage: EmbeddedUsage
     counts: Late
     database: Database
     running: list[tuple[Caller, Reservation, int]] = field(default_factory=list)
@@ -74,8 +76,8 @@ class Process:
         return sum(amount for of, _, amount in self.running if of is client)
 
     async def reserve(self, client: Caller, nanodollars: int) -> Reservation:
-        return await reserved(
-            client, 1, nanodollars=nanodollars, limiter=self.counts.limiter, ledger=self.ledger)
+        allowance = EmbeddedAllowance(self.counts.limiter, self.usage)
+        return await allowance.reserve(client, tokens=1, nanodollars=nanodollars)
 
 
 class Machine:
@@ -96,8 +98,9 @@ class Machine:
     async def process(self) -> Process:
         limiter = Limiter(self.open_board, clock=lambda: self.seconds)
         counts, database = Late(limiter), Database(self.path, create=True)
-        process = Process(Ledger(database, counts, clock=self.clock), counts, database)
-        await process.ledger.refresh()
+        usage = EmbeddedUsage(database, counts, clock=self.clock)
+        process = Process(Ledger(usage, clock=self.clock), usage, counts, database)
+        await usage.refresh()
         return process
 
     def spent(self, client: Caller) -> int:
@@ -121,12 +124,12 @@ class Machine:
             case "leave" if process.running:
                 process.running.pop()[1].settle(1)
             case "flush" | "write":
-                process.counts.late = what == "write"
+                process.counts.telling_late = what == "write"
                 await self.flush(process)
             case "tell":
                 process.counts.tell()
             case "refresh":
-                await process.ledger.refresh()
+                await process.usage.refresh()
             case "wait":
                 self.clock.now += timedelta(hours=amount % 40)
             case "kill":
@@ -150,7 +153,7 @@ class Machine:
         client, reservation, held = process.running.pop()
         assert client.budget is not None
         cost = held * (amount % 11) // 10
-        reservation.settle(1)
+        reservation.settle(1, cost)
         process.ledger.add(ended(client, cost))
         process.unwritten[client.name, client.budget.period(self.clock.now)] += cost
 
@@ -196,7 +199,7 @@ class Machine:
         await asyncio.sleep(0)
         self.seconds += 1 + SETTLING
         for process in self.processes:
-            await process.ledger.refresh()
+            await process.usage.refresh()
             for client in CLIENTS:
                 sure = max(0, self.left(client) - self.unsure[client.account])
                 (await process.reserve(client, sure)).settle(0)
@@ -264,12 +267,12 @@ def test_processes_that_share_a_database_agree_once_all_have_written_and_looked(
                         await ledgers[which].flush()
                     case "refresh":
                         await ledgers[which].refresh()
-                assert all(ledger.spent(client) <= total for ledger in ledgers)
+                assert all([await ledger.usage.spent(client) <= total for ledger in ledgers])
             for ledger in ledgers:
                 await ledger.flush()
             for ledger in ledgers:
                 await ledger.refresh()
-            assert [ledger.spent(client) for ledger in ledgers] == [total] * 3
+            assert [await ledger.spent(client) for ledger in ledgers] == [total] * 3
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(drive(Path(folder) / "db"))

@@ -6,7 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aioapp.callers import NANO, NOBODY
+from aioapp.callers import NOBODY
+from aioapp.money import NANO
 from aioapp.messages.events import Usage
 from aioapp.usage import DEFAULT_PRICES
 from tests.conftest import Serve

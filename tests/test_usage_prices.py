@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioapp.callers import NANO, matching
+from aioapp.callers import matching
+from aioapp.money import NANO
 from aioapp.messages.events import Usage
 from aioapp.usage.prices import DEFAULT_PRICES, parse_prices
 

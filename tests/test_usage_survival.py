@@ -6,19 +6,18 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from aioapp.books import running
+from aioapp.background import running
 from aioapp.callers import Caller
 from aioapp.errors import StoreUnavailable
-from aioapp.store.embedded.allowance import Limiter
-from aioapp.store.embedded.board.board import PrivateBoard
 from aioapp.store.embedded.database import Database
-from aioapp.usage import Ledger
-from tests.generations import DOLLAR, WEB, Written, ended, ledger_at, written
+from tests.generations import DOLLAR, WEB, Accounts, Written, accounts_on, ended, ledger_at, written
 from tests.processes import started, until
 
 WINDOW = 1.0
@@ -124,7 +123,7 @@ async def full(path: Path, database: Database) -> AsyncIterator[None]:
 HARMS: list[Harm] = [gone, gone_without_its_log, corrupt, overwritten, locked, read_only, full]
 
 
-def refused(ledger: Ledger, client: Caller = WEB) -> bool:
+def refused(ledger: Accounts, client: Caller = WEB) -> bool:
     try:
         ledger.known(client)
     except StoreUnavailable as error:
@@ -164,7 +163,7 @@ async def test_what_cannot_be_written_does_not_make_memory_grow(tmp_path: Path) 
             for number in range(start, start + 5_000):
                 ledger.add(ended(nanodollars=1, request_id=str(number)))
             await ledger.flush()
-        assert len(ledger._pending._requests) == 10_000 and len(ledger._pending._sums) == 1
+        assert len(ledger.ledger._pending.requests) == 10_000 and len(ledger.ledger._pending.sums) == 1
         (tmp_path / "aside").rename(tmp_path / "db")
         await ledger.flush()
         found = await written(database)
@@ -185,7 +184,7 @@ async def test_a_budget_is_closed_while_it_cannot_be_read_and_open_again_after_t
 async def test_a_fault_of_ours_closes_the_door_is_heard_of_once_and_loses_nothing(
         tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     database = Database(tmp_path / "db", create=True)
-    ledger = Ledger(database, Limiter(PrivateBoard))
+    ledger = accounts_on(database, clock=partial(datetime.now, UTC))
     async with running(ledger.run):
         for name in ("written", "kept"):
             ledger.add(ended(nanodollars=1, request_id=name))
@@ -196,11 +195,11 @@ async def test_a_fault_of_ours_closes_the_door_is_heard_of_once_and_loses_nothin
         await until(lambda: "cannot be read: RuntimeError" in caplog.text)
         ledger.add(ended(nanodollars=1, request_id="later"))
         await ledger.flush()
-        ledger._database = Database(tmp_path / "db", create=False)
+        ledger.usage._database = again = Database(tmp_path / "db", create=False)
         await until(lambda: not refused(ledger, DOLLAR))
     await ledger.close()
-    assert await written(ledger._database) == Written(["written", "kept", "later"], 3, 3)
-    await ledger._database.close()
+    assert await written(again) == Written(["written", "kept", "later"], 3, 3)
+    await again.close()
     assert sorted(entry.getMessage() for entry in caplog.records) == [
         "The accounts cannot be read: RuntimeError", "The accounts cannot be written: RuntimeError"]
     assert all(entry.exc_info for entry in caplog.records)

@@ -10,7 +10,7 @@ import pytest
 
 from aioapp.app import create_app
 from aioapp.endpoints import OPERATIONS
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.settings import Settings
 from aioapp.web.fields import text
 from aioapp.web.operations.operation import Operation, prompt_of
@@ -55,7 +55,7 @@ def noting(turns: Turns) -> Operation:
             turns.note()
             return super().load(data, **more)
 
-    def prompt(body: Mapping[str, Any]) -> Prompt:
+    def prompt(body: Mapping[str, Any]) -> TextPrompt:
         turns.note()
         return prompt_of(body, Turn("user", "Hi"), max_tokens=5)
 

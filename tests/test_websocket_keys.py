@@ -14,11 +14,10 @@ from aioapp.app import create_app
 from aioapp.callers import UNLIMITED
 from aioapp.keys import Keyring
 from aioapp.keys.authenticator import Authenticator
-from aioapp.store.embedded.allowance import Limiter
 from aioapp.settings import Settings
-from aioapp.store.embedded.board.board import PrivateBoard
+from aioapp.store.embedded.key_store import EmbeddedKeys
 from aioapp.store.embedded.database import Database
-from aioapp.web.server.bounds import INTRODUCTION
+from aioapp.web.bounds import INTRODUCTION
 from tests.conftest import Serve, start, with_services
 from tests.keyed import database, make_key, revoke, shown
 from tests.processes import until
@@ -293,14 +292,13 @@ class Now:
 
 @asynccontextmanager
 async def authenticator_at(now: Now) -> AsyncIterator[Authenticator]:
-    """A gate for the keys in the database, for which it is as late as `now` says."""
-    held, limiter = Database(database(), create=False), Limiter(PrivateBoard)
-    keyring = Keyring(held, clock=now)
+    """An authenticator for the keys in the database, for which it is as late as `now` says."""
+    held = Database(database(), create=False)
+    keyring = Keyring(EmbeddedKeys(held), clock=now)
     await keyring.refresh()
     try:
-        yield Authenticator(keyring=keyring, limiter=limiter, anonymous=UNLIMITED)
+        yield Authenticator(keyring=keyring, anonymous=UNLIMITED)
     finally:
-        limiter.close()
         await held.close()
 
 

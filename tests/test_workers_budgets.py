@@ -7,7 +7,7 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from aioapp.callers import NANO
+from aioapp.money import NANO
 from aioapp.messages.events import Usage
 from aioapp.usage import DEFAULT_PRICES
 from tests.keyed import database, make_key, shown

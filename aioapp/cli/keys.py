@@ -1,32 +1,28 @@
 """The command line for keys: `aioapp keys …`. It needs no server, and one that runs sees what it does."""
 import argparse
+import asyncio
 import json
-import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from aioapp.callers import Budget, Limits
-from aioapp.errors import Conflict, NotFound
+from aioapp.errors import Conflict, NotFound, StoreUnavailable
 from aioapp.keys import Key, expiry
 from aioapp.keys.key import END_OF_TIME
 from aioapp.keys.text import count, grace, moment, nanodollars, row_of, terms, told, use
 from aioapp.settings.location import database_path
-from aioapp.store.embedded import keys as table
-from aioapp.store.embedded import reports
-from aioapp.store.embedded.database import connect, transacted
-from aioapp.store.embedded.errors import FAILURES, reason
-from aioapp.store.embedded.marker import check_new, remember
+from aioapp.store import Store
+from aioapp.store.embedded import check_exists, open_store, reason_of
 
-SocketRequest = argparse.Namespace
+Asked = argparse.Namespace
 Clock = Callable[[], datetime]
 Answer = tuple[str, str]
 """What goes to standard output and to standard error."""
-Work = Callable[[sqlite3.Connection], Answer]
+Work = Callable[[Store], Awaitable[Answer]]
 
 REFUSED, UNUSABLE = 1, 2
 ONCE = "This is shown once. Keep it where secrets are kept."
@@ -40,29 +36,27 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, clock: Clock = parti
         return UNUSABLE if end.code else 0
     path = database_path(asked.database, environ)
     try:
-        out, note = done(path, asked.work(asked, clock()), create=asked.work is create)
+        out, note = asyncio.run(done(path, asked.work(asked, clock()), create=asked.work is create))
     except NotFound as error:
         return refused(f"{error.detail} See `aioapp keys list`.", status=REFUSED)
     except Conflict as error:
         return refused(str(error.detail), status=REFUSED)
     except ValueError as error:
         return refused(str(error), status=UNUSABLE)
-    except FAILURES as error:
-        return refused(f"the database {path} cannot be used: {reason(error)}", status=UNUSABLE)
+    except StoreUnavailable as error:
+        return refused(f"the database {path} cannot be used: {reason_of(error)}", status=UNUSABLE)
     for text, stream in ((note, sys.stderr), (out, sys.stdout)):
         if text:
             print(text, file=stream)
     return 0
 
 
-def done(path: Path, work: Work, *, create: bool) -> Answer:
-    check_new(path)
-    if not create and not path.exists():
-        raise FileNotFoundError("there is none. `aioapp keys create NAME` makes it with the first key")
-    with closing(connect(path, create=create)) as connection:
-        answer = transacted(connection, work)
-        remember(connection)
-    return answer
+async def done(path: Path, work: Work, *, create: bool) -> Answer:
+    """What `work` answers. Raises `StoreUnavailable`."""
+    if not create:
+        check_exists(path)
+    async with open_store(path, create=create, quiet=True) as store:
+        return await work(store)
 
 
 def refused(line: str, *, status: int) -> int:
@@ -71,7 +65,7 @@ def refused(line: str, *, status: int) -> int:
     return status
 
 
-def create(asked: SocketRequest, at: datetime) -> Work:
+def create(asked: Asked, at: datetime) -> Work:
     if (asked.budget is None) != (asked.per is None):
         raise ValueError("--budget and --per go together, such as --budget 10 --per day")
     key = Key(
@@ -84,15 +78,15 @@ def create(asked: SocketRequest, at: datetime) -> Work:
         expires_at=None if asked.expires is None else expiry(asked.expires, at=at),
     )
 
-    def work(connection: sqlite3.Connection) -> Answer:
-        return table.create(connection, key, at=at), f"{ONCE} {key.name}: {terms(key)}."
+    async def work(store: Store) -> Answer:
+        return await store.keys.create(key, by=None, at=at), f"{ONCE} {key.name}: {terms(key)}."
 
     return work
 
 
-def show_all(asked: SocketRequest, at: datetime) -> Work:
-    def work(connection: sqlite3.Connection) -> Answer:
-        keys = table.listed(connection)
+def show_all(asked: Asked, at: datetime) -> Work:
+    async def work(store: Store) -> Answer:
+        keys = await store.keys.listed()
         if asked.json:
             return as_json({"keys": [told(key, at=at) for key in keys]}), ""
         if not keys:
@@ -103,11 +97,11 @@ def show_all(asked: SocketRequest, at: datetime) -> Work:
     return work
 
 
-def show(asked: SocketRequest, at: datetime) -> Work:
-    def work(connection: sqlite3.Connection) -> Answer:
-        key, today = table.find(connection, asked.name), at.date()
+def show(asked: Asked, at: datetime) -> Work:
+    async def work(store: Store) -> Answer:
+        key, today = await store.keys.find(asked.name), at.date()
         spans = {"today": today, "month": today.replace(day=1)}
-        used = {name: reports.total(connection, since=since, until=today, key=key.name)
+        used = {name: await store.usage.total(since=since, until=today, key=key.name)
                 for name, since in spans.items()}
         if asked.json:
             return as_json(told(key, at=at) | used), ""
@@ -117,14 +111,17 @@ def show(asked: SocketRequest, at: datetime) -> Work:
     return work
 
 
-def revoke(asked: SocketRequest, at: datetime) -> Work:
-    return lambda connection: (f"{table.revoke(connection, asked.name, at=at).name} is revoked.", "")
+def revoke(asked: Asked, at: datetime) -> Work:
+    async def work(store: Store) -> Answer:
+        return f"{(await store.keys.revoke(asked.name, by=None, at=at)).name} is revoked.", ""
+
+    return work
 
 
-def rotate(asked: SocketRequest, at: datetime) -> Work:
-    def work(connection: sqlite3.Connection) -> Answer:
-        shown = table.rotate(connection, asked.name, at=at, grace=asked.grace)
-        last = min(at + asked.grace, table.find(connection, asked.name).expires_at or END_OF_TIME)
+def rotate(asked: Asked, at: datetime) -> Work:
+    async def work(store: Store) -> Answer:
+        key, shown = await store.keys.rotate(asked.name, by=None, at=at, grace=asked.grace)
+        last = min(at + asked.grace, key.expires_at or END_OF_TIME)
         older = f"works until {moment(last)}" if asked.grace else "no longer works"
         return shown, f"{ONCE} The one before it {older}."
 
@@ -148,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
         description="Keys say who may use the server, and how much. With any key made, everybody needs one.")
     commands = made.add_subparsers(prog="aioapp keys", metavar="command", required=True)
 
-    def command(name: str, work: Callable[[SocketRequest, datetime], Work], *, help: str) -> argparse.ArgumentParser:
+    def command(name: str, work: Callable[[Asked, datetime], Work], *, help: str) -> argparse.ArgumentParser:
         one = commands.add_parser(name, usage=argparse.SUPPRESS, allow_abbrev=False, help=help, description=help)
         one.add_argument("--database", metavar="PATH", help="the server's [API_DATABASE; in the user's state folder]")
         one.set_defaults(work=work)

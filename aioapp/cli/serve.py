@@ -86,7 +86,8 @@ def prepared(settings: Settings) -> socket.socket:
     listening = listen(settings)
     try:
         if LIFELINE not in os.environ:
-            startup.check(settings, database_path(settings.database, os.environ), where=reachable_at(listening))
+            database, where = database_path(settings.database, os.environ), reachable_at(listening)
+            asyncio.run(startup.check(settings, database, where=where))
     except SettingError:
         listening.close()
         raise

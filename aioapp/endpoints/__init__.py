@@ -12,7 +12,8 @@ from aioapp.endpoints.generate import GENERATE
 from aioapp.endpoints.metrics import METRICS
 from aioapp.endpoints.usage import USAGE
 from aioapp.web.endpoint import Endpoint
-from aioapp.web.operations.operation import Operation, rest
+from aioapp.web.operations.operation import Operation
+from aioapp.web.operations.rest import rest
 from aioapp.web.operations.sse import stream
 from aioapp.web.operations.websocket import websocket
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.web.fields import choice, many, one, text, whole
 from aioapp.web.operations.operation import Operation, prompt_of
 from aioapp.web.schemas import MOST_TEXT, Answer, Body, Options
@@ -28,7 +28,7 @@ class ChatAnswer(Answer):
     message_count = fields.Integer(required=True, metadata={"description": "Turns so far, this answer included."})
 
 
-def chat(body: Mapping[str, Any]) -> Prompt:
+def chat(body: Mapping[str, Any]) -> TextPrompt:
     history = [Turn(turn["role"], turn["content"]) for turn in body.get("history", ())]
     return prompt_of(body, *history, Turn("user", body["message"]))
 

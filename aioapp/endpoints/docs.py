@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aioapp.web.address import reached_at
+from aioapp.web.peer import reached_at
 from aioapp.web.endpoint import Endpoint, Handler, json_response
 from aioapp.web.operations.operation import Operation
 from aioapp.web.server.files import send_file

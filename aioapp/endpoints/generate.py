@@ -2,7 +2,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aioapp.messages.prompt import Prompt, Turn
+from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.web.fields import text, whole
 from aioapp.web.operations.operation import Operation, prompt_of
 from aioapp.web.schemas import Options
@@ -13,7 +13,7 @@ class GenerateBody(Options):
     max_tokens = whole(1, 8000, load_default=4096, description="Most tokens of the answer.")
 
 
-def generate(body: Mapping[str, Any]) -> Prompt:
+def generate(body: Mapping[str, Any]) -> TextPrompt:
     return prompt_of(body, Turn("user", body["prompt"]))
 
 

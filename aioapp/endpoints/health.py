@@ -27,7 +27,7 @@ async def health(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     status = services.credentials.status()
     ready = status.is_usable and not services.drain.begun
-    healthy = ready and services.authenticator.ready and services.ledger.ready
+    healthy = ready and services.authenticator.ready and services.usage.ready
     return json_response({
         "status": "healthy" if healthy else "unhealthy",
         "claude_client": "initialized" if ready else "not initialized",

@@ -1,15 +1,14 @@
 """What the key that asks has used, what that cost, and how much it may use yet."""
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from aioapp.callers import NANO, Caller
+from aioapp.callers import Caller
+from aioapp.money import NANO
 from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures
-from aioapp.store.embedded import reports
-from aioapp.usage import Ledger
+from aioapp.usage.usage_store import UsageStore
 from aioapp.web import answers
 from aioapp.web.context import CALLER, SERVICES
 from aioapp.web.endpoint import Endpoint, json_response
@@ -39,23 +38,23 @@ class OwnUsageAnswer(Schema):
 async def usage(request: web.Request) -> web.Response:
     services, caller, now = request.app[SERVICES], request[CALLER], datetime.now(UTC)
     await services.ledger.flush()  # what has just been asked is part of it
-    own = await services.database.read(partial(reports.own, key=caller.key, today=now.date()))
+    own = await services.usage.own(caller.key, today=now.date())
     return json_response({
         "key": caller.key,
         "limits": asdict(caller.limits),
-        "budget": spent(caller, services.ledger, now=now),
+        "budget": await spent(caller, services.usage, now=now),
         **own,
         "timestamp": answers.now(),
     })
 
 
-def spent(caller: Caller, ledger: Ledger, *, now: datetime) -> answers.Object | None:
+async def spent(caller: Caller, usage: UsageStore, *, now: datetime) -> answers.Object | None:
     if caller.budget is None:
         return None
     return {
         "usd": caller.budget.nanodollars / NANO,
         "per": caller.budget.per,
-        "spent_usd": ledger.spent(caller) / NANO,
+        "spent_usd": await usage.spent(caller) / NANO,
         "renews_at": caller.budget.renews(now).isoformat(),
     }
 

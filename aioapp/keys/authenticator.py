@@ -1,12 +1,10 @@
-"""Who may come in: the one place that tells callers apart. What a request looks like is `web.admission`'s business."""
+"""Who may come in: the one place that tells callers apart. What a request looks like is `web.access`'s business."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from aioapp.callers import Caller, Limits
 from aioapp.errors import Forbidden, Unauthorized
-from aioapp.keys import Keyring
-from aioapp.store.embedded.allowance import Limiter
-
+from aioapp.keys.keyring import Keyring
 
 Peer = tuple[str, bool]
 """A caller's address, and whether it is a program of this machine that asks, by a name of loopback."""
@@ -21,7 +19,6 @@ class Authenticator:
     """
 
     keyring: Keyring
-    limiter: Limiter
     anonymous: Limits
     open: bool = False
 
@@ -32,7 +29,7 @@ class Authenticator:
 
     @property
     def keyless(self) -> bool:
-        """Whether there are no keys, for certain: a database that cannot be read may hold some."""
+        """Whether there are no keys, for certain: a store that cannot be read may hold some."""
         return self.keyring.ready and not self.keyring.guarded
 
     def authenticate(self, given: str | None, *, peer: Callable[[], Peer]) -> Caller:
@@ -71,7 +68,3 @@ class Authenticator:
         if not caller.admin:
             raise Forbidden("This needs an admin key.")
         return caller
-
-    def admit(self, caller: Caller) -> int:
-        """Count one request. Raises `LimitReached`. Returns when it was counted, for `Call.admitted`."""
-        return self.limiter.admit(caller)

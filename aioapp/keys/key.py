@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Literal, TypeVar
 
-from aioapp.callers import NANO, UNLIMITED, Budget, Caller, Limits, fits
+from aioapp.callers import UNLIMITED, Budget, Caller, Limits, fits
+from aioapp.money import NANO
 
 T = TypeVar("T", int, datetime)
 State = Literal["active", "expired", "revoked"]
@@ -27,6 +28,8 @@ END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """Not all later times exist in every time zone."""
 LONGEST_GRACE = timedelta(days=365)
 """How long a secret lasts at most that was replaced by a new one."""
+SESSION_LIFETIME = timedelta(hours=12)
+"""Of an administrator's browser."""
 
 SECRET = re.compile(r"aio_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
 """A prefix to recognise it by, its public id, and 256 bits in base64 (RFC 4648 §5)."""

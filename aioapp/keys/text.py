@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from aioapp.callers import NANO, Limits
+from aioapp.callers import Limits
+from aioapp.money import NANO
 from aioapp.keys.key import END_OF_TIME, LONGEST_GRACE, MOST, Key
 
 NONE = "-"

@@ -1,4 +1,4 @@
-"""Counts what a call takes, for the layers around it: tokens, and the time that Claude is waited for."""
+"""Counts what Claude takes for a call, for the layers around this one: tokens, and the time that it is waited for."""
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,7 +13,7 @@ BY_US = (asyncio.CancelledError, GeneratorExit, UpstreamSilent)
 
 def metered(inner: Generate) -> Generate:
     async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-        meter, began = call.meter, perf_counter()
+        meter, began = call.generation.meter, perf_counter()
         meter.ask()
         try:
             async with aclosing(inner(call)) as batches:

@@ -1,72 +1,40 @@
-"""Sees how every generation begins and ends, and hands a record of it to whoever keeps such records."""
+"""Sees how every generation begins and ends, as its caller sees it, and shows it to whoever keeps records of that."""
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from aioapp.errors import AppError
-from aioapp.generation import Batch, Call, Generate, Layer, Outcome, Record
-from aioapp.messages.events import Usage
+from aioapp.generation import Batch, Call, Generate, Layer, Observer
+from aioapp.messages.summary import TELLING
 
 
-def observed(
-        *, began: Callable[[Call], None], ended: Callable[[Record], None], cost: Callable[[str, Usage], int]) -> Layer:
-    """`cost` is what usage of a model costs, in nanodollars."""
+def observed(*, began: Observer, ended: Iterable[Observer]) -> Layer:
     def layer(inner: Generate) -> Generate:
         async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-            began(call)
-            watch = Watch(call)
+            generation, clock = call.generation, asyncio.get_running_loop().time
+            start, answer, claude = clock(), generation.answer, generation.meter.summary
+            began(generation)
             try:
                 async with aclosing(inner(call)) as batches:
                     async for batch in batches:
-                        watch.see()
+                        if generation.first is None:
+                            generation.first = clock() - start
+                        for event in batch:
+                            if event.name in TELLING:
+                                answer.follow(event, claude)
                         yield batch
-                watch.outcome = "completed"
+                generation.outcome = "completed"
             except AppError as error:
-                watch.fail(error.title)
+                generation.outcome, generation.error, generation.refused = "failed", error.title, error.status < 500
                 raise
             except Exception as error:
-                watch.fail(type(error).__name__)
+                generation.outcome, generation.error = "failed", type(error).__name__
                 raise
             finally:
-                call.meter.record = watch.record(cost)
-                ended(call.meter.record)
+                generation.duration = clock() - start
+                for observer in ended:
+                    observer(generation)
 
         return generate
 
     return layer
-
-
-class Watch:
-    """The ending of one generation, and its times."""
-
-    __slots__ = ("_call", "_began", "_first", "_error", "outcome")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._began = asyncio.get_running_loop().time()
-        self._first: float | None = None
-        self._error: str | None = None
-        self.outcome: Outcome = "cancelled"
-
-    def see(self) -> None:
-        if self._first is None:
-            self._first = asyncio.get_running_loop().time() - self._began
-
-    def fail(self, error: str) -> None:
-        self.outcome, self._error = "failed", error
-
-    def record(self, cost: Callable[[str, Usage], int]) -> Record:
-        meter, model = self._call.meter, self._call.prompt.model
-        usage = meter.usage
-        return Record(
-            call=self._call,
-            outcome=self.outcome,
-            error=self._error,
-            model=meter.model,
-            stop_reason=meter.stop_reason,
-            usage=usage,
-            nanodollars=cost(meter.model or model or "", usage),
-            first=self._first,
-            duration=asyncio.get_running_loop().time() - self._began,
-            asked=meter.asked,
-        )

@@ -4,9 +4,11 @@ From Anthropic's notes on the 4.6, 4.7 and 5 generations and the `thinking.types
 says no version (one of your own gateway, say) is taken for a model of the newest kind of which nothing else is known.
 """
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
-from aioapp.messages.prompt import Prompt, Thinking
+Thinking = Literal["disabled", "between_tools"]
 
 LINE_FIRST = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d)(?:-(?P<minor>\d))?(?!\d)")
 VERSION_FIRST = re.compile(r"claude-(?P<major>\d)(?:-(?P<minor>\d))?-(?P<line>[a-z]+)")
@@ -22,6 +24,7 @@ class Abilities:
     quiet: Thinking | None
 
 
+@lru_cache(512)  # callers choose names, so there must be an end to them
 def abilities(model: str) -> Abilities:
     found = LINE_FIRST.search(model) or VERSION_FIRST.search(model)
     line = found["line"] if found else ""
@@ -38,18 +41,3 @@ def quiet(line: str, version: tuple[int, int]) -> Thinking | None:
     if version < (5, 0):
         return None
     return "disabled" if line == "haiku" else "between_tools"
-
-
-def fitted(prompt: Prompt, *, model: str) -> tuple[Prompt, tuple[str, ...]]:
-    """The prompt for `model`, less what that model does not take, and a warning for each setting left out.
-
-    It asks for as little thinking as the model allows: `max_tokens` covers that too, and a plain answer is text.
-    """
-    able = abilities(model)
-    left_out = [name for name in ("temperature", "effort")
-                if getattr(prompt, name) is not None and not getattr(able, name)]
-    fit = replace(
-        prompt, model=model, thinking=able.quiet,
-        temperature=prompt.temperature if able.temperature else None,
-        effort=prompt.effort if able.effort else None)
-    return fit, tuple(f"{name} was left out: {model} does not take it." for name in left_out)

@@ -62,6 +62,8 @@ class Fold:
                 self._body.update(data["delta"])
                 # Cumulative: overwrite, never add; what is not named keeps the value that message_start gave it.
                 self._body.setdefault("usage", {}).update(data.get("usage") or {})
+            case "message_stop":
+                self.message()
         return ""
 
     def _begin(self, body: object) -> None:

@@ -1,10 +1,53 @@
-"""What is asked of Claude: a model, turns of text, and how to answer them."""
-from dataclasses import dataclass
-from typing import Literal
+"""What is asked of Claude: opaque to every room but those that make it, and answered by itself where they must know."""
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, Self
+
+from aioapp.messages.abilities import Thinking, abilities
+from aioapp.messages.estimate import most_tokens
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Role = Literal["user", "assistant"]
-Thinking = Literal["disabled", "between_tools"]
+
+JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+"""As short as it can be: escapes would make six bytes of a letter that has two."""
+VERSION = "2026-10-21"
+VERSION_WITH_TEMPERATURE = "2023-06-01"
+"""Since 2026-10-21 `temperature` is an error for every model; models up to 4.6 still take it under this version."""
+
+
+class Prompt(Protocol):
+    """One request to the Messages API, whatever it is made of."""
+
+    @property
+    def model(self) -> str | None:
+        """None for the server's default, until it is fitted."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The most that Claude may write."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of text that Claude reads."""
+
+    @property
+    def most_input(self) -> int:
+        """Tokens that Claude reads: never less than it will count."""
+
+    @property
+    def text(self) -> str:
+        """What a person would call the prompt, for records."""
+
+    def fitted(self, model: str) -> tuple["Prompt", tuple[str, ...]]:
+        """The prompt for `model`, less what that model does not take, and a warning for each setting left out."""
+
+    def headers(self) -> Mapping[str, str]:
+        """What goes with `body` beside credentials."""
+
+    def body(self, *, live: bool) -> bytes:
+        """The body of `POST /v1/messages`; `live` asks for a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +57,8 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """What is asked of Claude. `model` is None for the server's default; `max_tokens` bounds the answer.
-
-    `thinking` is set where a prompt is fitted to its model.
-    """
+class TextPrompt:
+    """A prompt of plain text. `thinking` is set where it is fitted to its model."""
 
     messages: tuple[Turn, ...]
     max_tokens: int
@@ -31,6 +71,47 @@ class Prompt:
 
     @property
     def size(self) -> int:
-        """Bytes of text that Claude reads."""
         texts = (*(turn.content for turn in self.messages), self.system or "")
         return sum(len(text.encode(errors="surrogatepass")) for text in texts)
+
+    @property
+    def most_input(self) -> int:
+        return most_tokens([turn.content for turn in self.messages], self.system or "", *self.stop_sequences)
+
+    @property
+    def text(self) -> str:
+        """The last turn."""
+        return self.messages[-1].content
+
+    def fitted(self, model: str) -> tuple[Self, tuple[str, ...]]:
+        """It asks for as little thinking as the model allows: `max_tokens` covers that too, and a plain answer is text.
+        """
+        able = abilities(model)
+        left_out = [name for name in ("temperature", "effort")
+                    if getattr(self, name) is not None and not getattr(able, name)]
+        fit = replace(
+            self, model=model, thinking=able.quiet,
+            temperature=self.temperature if able.temperature else None,
+            effort=self.effort if able.effort else None)
+        return fit, tuple(f"{name} was left out: {model} does not take it." for name in left_out)
+
+    def headers(self) -> Mapping[str, str]:
+        return {"anthropic-version": VERSION if self.temperature is None else VERSION_WITH_TEMPERATURE}
+
+    def body(self, *, live: bool) -> bytes:
+        """Raises nothing: it is for a fitted prompt, which names a model and asks nothing that it does not take."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in self.messages],
+        }
+        optional = {
+            "system": self.system,
+            "temperature": self.temperature,
+            "stop_sequences": self.stop_sequences or None,
+            "output_config": {"effort": self.effort} if self.effort else None,
+            "thinking": {"type": self.thinking} if self.thinking else None,
+            "stream": live or None,
+        }
+        body.update({name: value for name, value in optional.items() if value is not None})
+        return JSON.encode(body).encode(errors="surrogatepass")  # a half of a character is Claude's to refuse

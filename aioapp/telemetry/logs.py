@@ -6,8 +6,8 @@ import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aioapp.callers import NANO
-from aioapp.generation import Record
+from aioapp.money import NANO
+from aioapp.generation import Generation
 from aioapp.settings import Settings
 
 requests = logging.getLogger("aioapp.requests")
@@ -19,8 +19,8 @@ JSON = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 class AccessRecord:
     """One request that has ended, or one frame of a WebSocket that asked for a generation.
 
-    `key` is the name of the caller's key, `path` has no query, `status` is None where the caller left, and `record` is
-    there if Claude was asked. It is logged as it is: only a formatter makes text of it.
+    `key` is the name of the caller's key, `path` has no query, `status` is None where the caller left, and `generation`
+    is there if Claude was asked. It is logged as it is: only a formatter makes text of it.
     """
 
     remote: str
@@ -30,10 +30,10 @@ class AccessRecord:
     status: int | None
     seconds: float
     request_id: str
-    record: Record | None
+    generation: Generation | None
 
     def __str__(self) -> str:
-        tail = "" if self.record is None else " " + generation_text(self.record)
+        tail = "" if self.generation is None else " " + generation_text(self.generation)
         return (f"{self.remote or '-'} {self.key or '-'} {self.method} {self.path} {self.status or 'left'} "
                 f"{self.seconds * 1e3:.1f} ms {self.request_id}{tail}")
 
@@ -99,32 +99,32 @@ def request_fields(seen: AccessRecord) -> dict[str, object]:
         "status": seen.status,
         "duration_ms": round(seen.seconds * 1e3, 3),
         "request_id": seen.request_id,
-        **(generation_fields(seen.record) if seen.record else {}),
+        **(generation_fields(seen.generation) if seen.generation else {}),
     }
 
 
-def generation_fields(record: Record) -> dict[str, object]:
+def generation_fields(generation: Generation) -> dict[str, object]:
     return {
-        "model": record.model or record.call.prompt.model,
-        "outcome": record.outcome,
-        "error": record.error,
-        "stop_reason": record.stop_reason,
-        "input_tokens": record.usage.input_tokens,
-        "output_tokens": record.usage.output_tokens,
-        "cache_creation_input_tokens": record.usage.cache_creation_input_tokens,
-        "cache_read_input_tokens": record.usage.cache_read_input_tokens,
-        "cost_usd": record.nanodollars / NANO,
-        "first_ms": None if record.first is None else round(record.first * 1e3, 3),
-        "generation_ms": round(record.duration * 1e3, 3),
+        "model": generation.model or generation.asked_for,
+        "outcome": generation.outcome,
+        "error": generation.error,
+        "stop_reason": generation.answer.stop_reason,
+        "input_tokens": generation.usage.input_tokens,
+        "output_tokens": generation.usage.output_tokens,
+        "cache_creation_input_tokens": generation.usage.cache_creation_input_tokens,
+        "cache_read_input_tokens": generation.usage.cache_read_input_tokens,
+        "cost_usd": generation.nanodollars / NANO,
+        "first_ms": None if generation.first is None else round(generation.first * 1e3, 3),
+        "generation_ms": round(generation.duration * 1e3, 3),
     }
 
 
-def generation_text(record: Record) -> str:
-    ending = f"{record.outcome} ({record.error})" if record.error else record.outcome
-    first = "never" if record.first is None else f"{record.first:.3f} s"
-    return (f"{record.model or record.call.prompt.model} {ending} {record.stop_reason or '-'} "
-            f"in {record.usage.total - record.usage.output_tokens} out {record.usage.output_tokens} tokens "
-            f"${record.nanodollars / NANO:.6f} first {first}")
+def generation_text(generation: Generation) -> str:
+    ending = f"{generation.outcome} ({generation.error})" if generation.error else generation.outcome
+    first = "never" if generation.first is None else f"{generation.first:.3f} s"
+    return (f"{generation.model or generation.asked_for} {ending} {generation.answer.stop_reason or '-'} "
+            f"in {generation.usage.total - generation.usage.output_tokens} out {generation.usage.output_tokens} tokens "
+            f"${generation.nanodollars / NANO:.6f} first {first}")
 
 
 def trace_of(record: logging.LogRecord) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aioapp import __version__, errors
-from aioapp.callers import NANO, Limits
-from aioapp.generation import Record
+from aioapp.callers import Limits
+from aioapp.money import NANO
+from aioapp.generation import Generation
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
@@ -56,18 +57,18 @@ class Metrics:
         self._requests(method if method in METHODS else OTHER, path, status if 100 <= status < 600 else OTHER).inc()
         self._request_durations(path).observe(seconds)
 
-    def generation(self, record: Record, *, model: str) -> None:
+    def generation(self, generation: Generation, *, model: str) -> None:
         """One generation, however it ended. `model` is the row of the price table that it was charged by."""
-        model, key = self._models.of(model), self._keys.of(record.call.caller.key or ANONYMOUS)
-        self._generations(model, record.outcome).inc()
-        self._key_generations(key, record.outcome).inc()
-        self._durations(model).observe(record.duration)
-        if record.first is not None:
-            self._firsts(model).observe(record.first)
-        if record.nanodollars > 0:
-            self._cost(model).inc(record.nanodollars / NANO)
-            self._key_cost(key).inc(record.nanodollars / NANO)
-        usage, total = record.usage, 0
+        model, key = self._models.of(model), self._keys.of(generation.admission.caller.key or ANONYMOUS)
+        self._generations(model, generation.outcome).inc()
+        self._key_generations(key, generation.outcome).inc()
+        self._durations(model).observe(generation.duration)
+        if generation.first is not None:
+            self._firsts(model).observe(generation.first)
+        if generation.nanodollars > 0:
+            self._cost(model).inc(generation.nanodollars / NANO)
+            self._key_cost(key).inc(generation.nanodollars / NANO)
+        usage, total = generation.usage, 0
         for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens),
                             ("cache_write", usage.cache_creation_input_tokens),
                             ("cache_read", usage.cache_read_input_tokens)):

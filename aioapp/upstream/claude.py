@@ -43,24 +43,24 @@ class Claude:
 
     async def generate(self, call: Call) -> AsyncGenerator[Batch, None]:
         """The innermost `Generate`. Closing it closes the connection, which stops Claude."""
-        call.meter.spare()  # so far nothing is asked
+        call.generation.meter.spare()  # so far nothing is asked
         response = await self._connect(call)
         try:
             async with aclosing(answered(response, call)) as batches:
                 async for batch in batches:
                     yield batch
         except UpstreamFailed:
-            call.meter.lose(call)
+            call.generation.meter.lose(call)
             raise
         except (aiohttp.ClientError, OSError) as error:
-            call.meter.lose(call)
+            call.generation.meter.lose(call)
             raise error_mapping.of_exception(error) from error
         finally:
             response.release()
 
     async def _connect(self, call: Call) -> aiohttp.ClientResponse:
         """An answer with status 200, of which nothing has been read, after as many tries as `retries` allows."""
-        body = request.encode(call.prompt, live=call.live)
+        body = call.prompt.body(live=call.live)
         attempt = 0
         while True:
             attempt += 1
@@ -70,14 +70,14 @@ class Claude:
             left = call.deadline - asyncio.get_running_loop().time()
             wait = self.retries.wait_before(attempt, asked=tried.asked, left=left) if tried.transient else None
             if wait is None:
-                log.warning("%s: try %d failed (%s), given up", call.request_id, attempt, tried.why)
+                log.warning("%s: try %d failed (%s), given up", call.admission.request_id, attempt, tried.why)
                 raise tried.error
-            log.info("%s: try %d failed (%s), next in %.2f s", call.request_id, attempt, tried.why, wait)
+            log.info("%s: try %d failed (%s), next in %.2f s", call.admission.request_id, attempt, tried.why, wait)
             await self.retries.sleep(wait)
 
     async def _try(self, call: Call, body: bytes) -> aiohttp.ClientResponse | Refusal:
         credentials = await self.credentials.headers()
-        call.meter.ask()
+        call.generation.meter.ask()
         try:
             response = await self._post(body, request.headers(call.prompt, credentials), live=call.live)
         except (aiohttp.ClientError, OSError) as error:
@@ -85,7 +85,7 @@ class Claude:
         if response.status == 200:
             self.credentials.accepted()
             return response
-        call.meter.spare()
+        call.generation.meter.spare()
         refusal = await refused(response)
         if response.status in (401, 403) and self.credentials.refused(credentials):
             return replace(refusal, transient=True)
@@ -107,7 +107,7 @@ def answered(response: aiohttp.ClientResponse, call: Call) -> AsyncGenerator[Bat
             return streamed(response)
         case "application/json":
             return in_one_piece(response)
-    call.meter.spare()  # this was not Claude
+    call.generation.meter.spare()  # this was not Claude
     raise UpstreamFailed("Claude's answer is neither JSON nor an event stream.")
 
 
@@ -120,11 +120,11 @@ def unanswered(error: Exception, call: Call) -> Refusal:
     """
     match error:
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
-            call.meter.spare()
+            call.generation.meter.spare()
         case aiohttp.SocketTimeoutError():
             return Refusal(error_mapping.of_exception(error), transient=False, why="silence")
         case _:
-            call.meter.lose(call)
+            call.generation.meter.lose(call)
     return Refusal(error_mapping.of_exception(error), transient=True, why=type(error).__name__)
 
 

@@ -8,7 +8,8 @@ from functools import lru_cache
 from math import lcm
 from typing import NamedTuple
 
-from aioapp.callers import NANO, matching
+from aioapp.callers import matching
+from aioapp.money import NANO
 from aioapp.messages.events import Usage
 
 MILLION = 1_000_000

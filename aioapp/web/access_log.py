@@ -1,11 +1,11 @@
-"""Notes what was asked and how it ended: a line in the log and a count in the metrics, for a request as for a frame."""
+"""Tells what was asked and how it ended: a line in the log and a count in the metrics, for a request as for a frame."""
 import time
 
 from aiohttp import web
 
-from aioapp.generation import Call, Record
+from aioapp.generation import Generation
 from aioapp.telemetry.logs import AccessRecord, log_request
-from aioapp.web.context import BEGAN, CALL, CALLER, REQUEST_ID, SERVICES
+from aioapp.web.context import BEGAN, CALLER, GENERATION, REQUEST_ID, SERVICES
 
 LEFT = 499
 """The status that is counted for a caller who did not wait for one, as nginx has it."""
@@ -13,30 +13,24 @@ LEFT = 499
 
 def log_exchange(request: web.Request, status: int | None) -> None:
     """`status` is None where the caller has left."""
-    caller, record = request.get(CALLER), taken(request.get(CALL))
+    caller, generation = request.get(CALLER), request.get(GENERATION)
     seconds = time.perf_counter() - request[BEGAN]
     log_request(AccessRecord(
         remote=request.remote or "", key=caller.key if caller else None, method=request.method,
-        path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID], record=record))
+        path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
+        generation=generation))
     metrics = request.app[SERVICES].metrics
     metrics.request(method=request.method, path=pattern(request), status=status or LEFT, seconds=seconds)
-    if record and record.outcome == "completed" and not record.call.live:
-        metrics.overhead(max(0.0, seconds - record.call.meter.waited))
+    if generation and generation.outcome == "completed" and not generation.live:
+        metrics.overhead(max(0.0, seconds - generation.meter.waited))
 
 
-def log_frame(request: web.Request, call: Call, *, status: int | None, seconds: float) -> None:
+def log_frame(request: web.Request, generation: Generation, *, status: int | None, seconds: float) -> None:
     """A frame on a WebSocket that asked for a generation."""
+    admission = generation.admission
     log_request(AccessRecord(
-        remote=request.remote or "", key=call.caller.key, method="FRAME", path=request.rel_url.raw_path, status=status,
-        seconds=seconds, request_id=call.request_id, record=taken(call)))
-
-
-def taken(call: Call | None) -> Record | None:
-    """The record of the call, which lets go of it: they would keep each other in memory."""
-    if call is None:
-        return None
-    record, call.meter.record = call.meter.record, None
-    return record
+        remote=request.remote or "", key=admission.caller.key, method="FRAME", path=request.rel_url.raw_path,
+        status=status, seconds=seconds, request_id=admission.request_id, generation=generation))
 
 
 def pattern(request: web.Request) -> str:

@@ -3,16 +3,16 @@ from aiohttp import web
 
 from aioapp.callers import Caller
 from aioapp.errors import AppError
-from aioapp.generation import Call
-from aioapp.keys.authenticator import Authenticator
+from aioapp.generation import Admission, Generation
+from aioapp.limits import Allowance
 from aioapp.services import Services
 
 SERVICES = web.AppKey("services", Services)
 REQUEST_ID = web.RequestKey("request_id", str)
-AUTHENTICATOR = web.RequestKey("authenticator", Authenticator)
+ALLOWANCE = web.RequestKey("allowance", Allowance)
 CALLER = web.RequestKey("caller", Caller)
-ADMITTED = web.RequestKey("admitted", int)
-CALL = web.RequestKey("call", Call)
+ADMISSION = web.RequestKey("admission", Admission)
+GENERATION = web.RequestKey("generation", Generation)
 BEGAN = web.RequestKey("began", float)
 PREPARED = web.RequestKey("prepared", bool)
 REFUSED = web.RequestKey("refused", AppError)

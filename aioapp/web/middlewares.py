@@ -11,7 +11,7 @@ from aioapp.web.access_log import log_exchange
 from aioapp.web.context import BEGAN, PREPARED, REFUSED, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Handler, json_response
 from aioapp.web.error_responses import as_app_error, has_left, headers_of, titled
-from aioapp.web.server.refusal import new_id, refused
+from aioapp.web.refusal import new_id, refused
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 

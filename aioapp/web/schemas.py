@@ -118,3 +118,16 @@ class ValidationAnswer(Schema):
 
 
 INVALID = {"detail": [{"loc": ["body", "prompt"], "msg": "field required", "type": "value_error.missing"}]}
+
+
+def stream_of(answer: type[Schema]) -> str:
+    """The name of the schema of a stream's events."""
+    return name(answer, "StreamEvent")
+
+
+def name(answer: type[Schema], suffix: str) -> str:
+    return answer.__name__.removesuffix("Answer") + suffix
+
+
+def ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

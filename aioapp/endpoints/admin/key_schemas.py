@@ -8,7 +8,8 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from aioapp import errors
-from aioapp.callers import NANO, Budget, Limits
+from aioapp.callers import Budget, Limits
+from aioapp.money import NANO
 from aioapp.endpoints.usage_schemas import LimitsAnswer
 from aioapp.keys import Key, expiry
 from aioapp.keys.key import MOST_PATTERNS, NAME, PATTERN

@@ -1,99 +1,57 @@
 """Keys, for administrators: who has one, what it may do, and an end to it. A key can never grant more than it has."""
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from sqlite3 import Connection
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from aioapp import errors
-from aioapp.callers import Caller
 from aioapp.endpoints.admin.key_schemas import (
     KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody, asked_for,
 )
 from aioapp.keys import Key
 from aioapp.keys.text import told
-from aioapp.store.embedded import keys as table
 from aioapp.web import answers
 from aioapp.web.context import CALLER, SERVICES
 from aioapp.web.endpoint import Endpoint, Handler, json_response, read_body
 from aioapp.web.schemas import SAMPLE
 
-T = TypeVar("T")
 JSON = "application/json"
 BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
 
 
-def may_change(connection: Connection, caller: Caller, *, at: datetime) -> Key:
-    """The key of whoever changes keys, as it is by now. Raises `Forbidden`.
-
-    A secret that was replaced may have been lost to somebody: it must not outlive its grace by making another.
-    """
-    own = table.find(connection, caller.name)
-    if own.state(at) != "active":
-        raise errors.Forbidden(f"Your key is {own.state(at)}.")
-    if table.secret(connection, caller.secret).expires_at is not None:
-        raise errors.Forbidden("Your secret was replaced. Change keys with the new one.")
-    return own
-
-
-def may_grant(connection: Connection, wanted: Key, *, by: Caller, at: datetime) -> None:
-    """Raises `Forbidden` where `by` would grant more than it has."""
-    if beyond := wanted.exceeds(may_change(connection, by, at=at)):
-        raise errors.Forbidden(f"Your key cannot grant more than it has: {', '.join(beyond)}.")
-
-
 async def listed(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
-    keys = await request.app[SERVICES].database.read(table.listed)
+    keys = await request.app[SERVICES].keys.listed()
     return json_response({"keys": [told(key, at=at) for key in keys], "timestamp": answers.now()})
 
 
 async def shown(request: web.Request) -> web.Response:
-    key = await request.app[SERVICES].database.read(lambda connection: table.find(connection, named(request)))
-    return one_key(key)
+    return one_key(await request.app[SERVICES].keys.find(named(request)))
 
 
 async def created(request: web.Request) -> web.Response:
     at = datetime.now(UTC)
-    key, creator = asked_for(await read_body(request, CREATE), at=at), request[CALLER]
-
-    def create(connection: Connection) -> str:
-        may_grant(connection, key, by=creator, at=at)
-        return table.create(connection, key, at=at)
-
-    return one_key(key, status=201, secret=await changed(request, create))
+    key = asked_for(await read_body(request, CREATE), at=at)
+    secret = await request.app[SERVICES].keys.create(key, by=request[CALLER], at=at)
+    return await changed(request, key, status=201, secret=secret)
 
 
 async def revoked(request: web.Request) -> web.Response:
-    at = datetime.now(UTC)
-
-    def revoke(connection: Connection) -> Key:
-        may_change(connection, request[CALLER], at=at)
-        return table.revoke(connection, named(request), at=at)
-
-    return one_key(await changed(request, revoke))
+    keys = request.app[SERVICES].keys
+    return await changed(request, await keys.revoke(named(request), by=request[CALLER], at=datetime.now(UTC)))
 
 
 async def rotated(request: web.Request) -> web.Response:
-    at, rotator = datetime.now(UTC), request[CALLER]
+    at, keys = datetime.now(UTC), request.app[SERVICES].keys
     grace = timedelta(seconds=(await read_body(request, ROTATE))["grace_seconds"])
-
-    def rotate(connection: Connection) -> tuple[Key, str]:
-        key = table.find(connection, named(request))
-        may_grant(connection, key, by=rotator, at=at)  # its new secret is handed out
-        return key, table.rotate(connection, key.name, at=at, grace=grace)
-
-    key, secret = await changed(request, rotate)
-    return one_key(key, secret=secret)
+    key, secret = await keys.rotate(named(request), by=request[CALLER], at=at, grace=grace)
+    return await changed(request, key, secret=secret)
 
 
-async def changed(request: web.Request, change: Callable[[Connection], T]) -> T:
-    """Change the keys, so that this process knows it before it answers; the others see it within a second."""
-    services = request.app[SERVICES]
-    result = await services.database.write(change)
-    await services.authenticator.keyring.refresh()
-    return result
+async def changed(request: web.Request, key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
+    """This process knows of the change before it answers; the others see it within a second."""
+    await request.app[SERVICES].authenticator.keyring.refresh()
+    return one_key(key, status=status, secret=secret)
 
 
 def named(request: web.Request) -> str:

@@ -3,7 +3,6 @@ import asyncio
 import re
 from base64 import b64encode
 from datetime import UTC, datetime
-from functools import partial
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -12,9 +11,9 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from aioapp import errors
-from aioapp.store.embedded import sessions
+from aioapp.keys.key import SESSION_LIFETIME
 from aioapp.web.access.policy import COOKIE, administrator, cookie, is_foreign
-from aioapp.web.address import reached_at
+from aioapp.web.peer import reached_at
 from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.error_responses import as_app_error, headers_of
@@ -56,12 +55,12 @@ async def sign_in(request: web.Request) -> web.Response:
         if key is None:
             raise errors.Unauthorized("Sign in here, with your key.")
         caller = services.authenticator.administrator(key)
-        token = await services.database.write(partial(sessions.begin, caller=caller, at=datetime.now(UTC)))
+        token = await services.keys.begin_session(caller, at=datetime.now(UTC))
     except errors.AppError as error:
         return login(request, error)
     response = to_page()
     response.set_cookie(COOKIE, token, path="/admin", httponly=True, samesite="Strict",
-                        max_age=int(sessions.LIFETIME.total_seconds()), secure=address.scheme == "https")
+                        max_age=int(SESSION_LIFETIME.total_seconds()), secure=address.scheme == "https")
     return response
 
 
@@ -95,7 +94,7 @@ async def sign_out(request: web.Request) -> web.Response:
     try:
         await administrator(request)
         if (token := cookie(request)) is not None:
-            await request.app[SERVICES].database.write(partial(sessions.end, token=token))
+            await request.app[SERVICES].keys.end_session(token)
     except errors.StoreUnavailable as error:
         return login(request, error)
     except errors.AppError as error:

@@ -1,14 +1,11 @@
 """What everybody used, and the latest requests, for administrators."""
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
-from sqlite3 import Connection
 
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from aioapp import errors
 from aioapp.endpoints.usage_schemas import DAY, FIGURES, FiguresAnswer, figures
-from aioapp.store.embedded import reports
 from aioapp.web import answers
 from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response, read_query
@@ -75,19 +72,15 @@ async def usage(request: web.Request) -> web.Response:
     until: date = asked.get("until") or datetime.now(UTC).date()
     since: date = asked.get("since") or max(until, EARLIEST) - timedelta(days=DAYS - 1)
     await services.ledger.flush()
-
-    def report(connection: Connection) -> answers.Object:
-        return {"total": reports.total(connection, since=since, until=until),
-                "rows": reports.by(connection, asked["by"], since=since, until=until)}
-
+    total, rows = await services.usage.by(asked["by"], since=since, until=until)
     return json_response({"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(),
-                          **await services.database.read(report), "timestamp": answers.now()})
+                          "total": total, "rows": rows, "timestamp": answers.now()})
 
 
 async def latest(request: web.Request) -> web.Response:
     asked, services = read_query(request, REQUESTS_QUERY), request.app[SERVICES]
     await services.ledger.flush()
-    found = await services.database.read(partial(reports.latest, limit=asked["limit"], key=asked.get("key")))
+    found = await services.usage.latest(limit=asked["limit"], key=asked.get("key"))
     return json_response({"requests": found, "timestamp": answers.now()})
 
 

@@ -1,155 +1,47 @@
-"""Admits requests, and reserves slots, tokens and money for generations, within what each caller may do and spend."""
-import logging
-import time
-from collections.abc import Callable, Mapping
+"""Limits and budgets of one machine: the limiter's turns, in which nobody is waited for on the event loop."""
 from functools import partial
 
-from aioapp.callers import Caller, Spent
-from aioapp.errors import StoreUnavailable
-from aioapp.limits.remaining import Remaining
-from aioapp.store.embedded.board import budgets, rules
-from aioapp.store.embedded.board.board import Board
-from aioapp.store.embedded.board.directory import Mark, Directory
-from aioapp.store.embedded.board.share import Share
-from aioapp.store.embedded.board.turns import Turns
+from aioapp.callers import Caller
+from aioapp.limits import Remaining
+from aioapp.store.embedded.board.purse import Stale
+from aioapp.store.embedded.board.turns import Busy
+from aioapp.store.embedded.limiter import Limiter, Reservation, patiently
+from aioapp.store.embedded.usage import EmbeddedUsage
 
-MOST = 10**12
-"""Tokens that one generation can have used: whatever says more is wrong, and must not break the sums."""
-
-log = logging.getLogger("aioapp.limits")
+LOOKS = 5
+"""How often the database is read anew for one call. Once does, but where others write for the same key meanwhile."""
 
 
-class Reservation:
-    """A slot, tokens and money that are held until `settle`."""
+class EmbeddedAllowance:
+    """An `Allowance`. It awaits only where another process has its turn, or the database must be read."""
 
-    __slots__ = ("_settle",)
+    def __init__(self, limiter: Limiter, usage: EmbeddedUsage) -> None:
+        self._limiter = limiter
+        self._usage = usage
 
-    def __init__(self, settle: Callable[[int], None] | None = None) -> None:
-        self._settle = settle
-
-    def settle(self, tokens: int) -> None:
-        """Give back what is held, and count the tokens that were really used. Only the first call counts.
-
-        What was spent is charged right after, and nothing is awaited in between: it is the same turn, so no other call
-        sees money that is neither held nor spent. It raises nothing, for whoever settles has other things to end: where
-        the board cannot be used, it is done as soon as it can be.
-        """
-        settle, self._settle = self._settle, None
-        if settle is not None:
-            settle(tokens)
-
-
-class Limiter:
-    """Holds callers to their limits and budgets. The board is opened when the first caller comes that has any.
-
-    A board that cannot be used is `StoreUnavailable` to whoever asks, and is opened anew each time somebody asks. What
-    is given back meanwhile is given back when it can be used again.
-    """
-
-    def __init__(self, open_board: Callable[[], Board], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._turns = Turns(open_board, clock=clock)
-
-    def admit(self, caller: Caller) -> int:
-        """Count one request. Returns the second it was counted in, for `refund`.
-
-        Raises `LimitReached` or `StoreUnavailable`.
-        """
-        limit = caller.limits.requests_per_minute
-        if limit is None:
-            return 0
-        return self._turns.turn(
-            lambda directory, now: rules.admit(directory.account(caller.account, int(now)), now, limit=limit))
-
-    def refund(self, caller: Caller, second: int) -> None:
-        """Take a request that was counted in `second` out of the count again, because something else refused it.
-
-        Where the board cannot be used, it stays counted for its minute.
-        """
-        if caller.limits.requests_per_minute is not None:
-            try:
-                self._turns.turn(
-                    lambda directory, now: directory.account(caller.account, int(now)).requests.take(second, 1))
-            except StoreUnavailable:
-                log.debug("A request stays counted that was refused.")
-
-    def reserve(self, caller: Caller, tokens: int, *, nanodollars: int = 0, spent: Spent | None = None) -> Reservation:
-        """A slot, so many tokens and so much money, all or nothing, until they are settled.
-
-        `spent` is what the database is known to say, for a caller that has a budget; `Stale` is raised where that is
-        too old. Raises `BudgetSpent`, `LimitReached`, `StoreUnavailable`, or `BadRequest` where waiting would not help.
-        """
-        limits, wanted = caller.limits, None
-        if spent is not None and caller.budget is not None:
-            wanted = budgets.Wanted(caller.budget, nanodollars, spent)
-            if nanodollars > caller.budget.nanodollars:
-                raise budgets.too_dear(caller.budget, nanodollars)
-        if wanted is None and limits.tokens_per_minute is None and limits.concurrency is None:
-            return Reservation()
-        if limits.tokens_per_minute is not None and tokens > limits.tokens_per_minute:
-            raise rules.too_many(tokens, limits.tokens_per_minute)
-        return self._turns.turn(partial(self._reserve, caller=caller, tokens=tokens, wanted=wanted))
-
-    def charge(self, caller: Caller, nanodollars: int) -> None:
-        """So much was spent, and is not in the database yet. Raises nothing; it is to be told to `written` later."""
-        name = caller.account
-        self._turns.keep(name, self._turns.share(name).plus(Share(unwritten=nanodollars)))
-        self._turns.owe(partial(self._tell, name=name))
-
-    def written(self, charges: Mapping[tuple[str, str], int]) -> None:
-        """What was charged is in the database now: so much of each account and day. Raises nothing."""
-        for (name, day), nanodollars in charges.items():
-            self._turns.keep(name, self._turns.share(name).minus(Share(unwritten=nanodollars)))
-            self._turns.owe(partial(self._wrote, name=name, day=day, nanodollars=nanodollars))
-
-    def mark(self) -> Mark | None:
-        """The moment as of which what is read from the database after this is true, for `Spent`. None: nobody knows.
-
-        To be asked twice a second at least: so a process tells what it has in flight, where the board was lost.
-        """
-        if self._turns.idle:
-            return None
+    async def admit(self, caller: Caller) -> int:
         try:
-            return self._turns.turn(lambda directory, now: directory.mark())
-        except StoreUnavailable:
-            return None
+            return self._limiter.admit(caller)
+        except Busy:
+            return await patiently(partial(self._limiter.admit, caller), self._limiter)
 
-    def remaining(self, caller: Caller) -> Remaining:
-        """Where the caller stands with its limits. Raises `StoreUnavailable`."""
-        limits = caller.limits
-        if limits.requests_per_minute is None and limits.tokens_per_minute is None and limits.concurrency is None:
-            return Remaining()
-        return self._turns.turn(
-            lambda directory, now: rules.remaining(directory.account(caller.account, int(now)), now, limits=limits))
+    def refund(self, caller: Caller, counted: int) -> None:
+        self._limiter.refund(caller, counted)
 
-    def close(self) -> None:
-        """Let the board go. What is still in flight counts as left by a process that has ended."""
-        self._turns.close()
+    async def reserve(self, caller: Caller, *, tokens: int, nanodollars: int) -> Reservation:
+        for _ in range(LOOKS):
+            known = self._usage.known(caller)
+            work = partial(self._limiter.reserve, caller, tokens, nanodollars=nanodollars, spent=known)
+            try:
+                return work()
+            except Busy:
+                return await patiently(work, self._limiter)
+            except Stale:
+                await self._usage.refresh(unlike=known)
+        return self._limiter.reserve(caller, tokens, nanodollars=nanodollars, spent=self._usage.known(caller))
 
-    def _reserve(
-            self, directory: Directory, now: float, *, caller: Caller, tokens: int, wanted: budgets.Wanted | None,
-    ) -> Reservation:
-        name, second = caller.account, int(now)
-        account = directory.account(name, second)
-        if wanted is not None:
-            budgets.learn(directory, account, second=second, wanted=wanted)
-        rules.reserve(account, now, tokens=tokens, limits=caller.limits, wanted=wanted, ended=directory.board.ended)
-        held = Share(1, tokens, 0 if wanted is None else wanted.nanodollars)
-        share = self._turns.share(name).plus(held)
-        directory.put(account, second, name=name, share=share)
-        self._turns.keep(name, share)
-        return Reservation(partial(self._settle, name=name, held=held))
-
-    def _settle(self, tokens: int, *, name: str, held: Share) -> None:
-        self._turns.keep(name, self._turns.share(name).minus(held))
-        self._turns.owe(partial(self._used, name=name, tokens=min(tokens, MOST)))
-
-    def _tell(self, directory: Directory, second: int, *, name: str) -> None:
-        directory.tell(name, self._turns.share(name), second=second)
-
-    def _used(self, directory: Directory, second: int, *, name: str, tokens: int) -> None:
-        directory.tell(name, self._turns.share(name), second=second).count_tokens(second, tokens)
-
-    def _wrote(self, directory: Directory, second: int, *, name: str, day: str, nanodollars: int) -> None:
-        account = directory.account(name, second)
-        account.purse.wrote(nanodollars, day=day, moment=directory.next_moment())  # first: killed here, it counts twice
-        directory.put(account, second, name=name, share=self._turns.share(name))
+    async def remaining(self, caller: Caller) -> Remaining:
+        try:
+            return self._limiter.remaining(caller)
+        except Busy:
+            return await patiently(partial(self._limiter.remaining, caller), self._limiter)

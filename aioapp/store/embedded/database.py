@@ -30,11 +30,15 @@ log = logging.getLogger("aioapp.store")
 
 
 class Database:
-    """The database at `path`; with `create`, it is made where there is none, once."""
+    """The database at `path`; with `create`, it is made where there is none, once.
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    Failures are logged, unless it is `quiet`: for whoever tells them in another way.
+    """
+
+    def __init__(self, path: Path, *, create: bool, quiet: bool = False) -> None:
         self._path = path
         self._create = create
+        self._quiet = quiet
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioapp-store")
         self._thread.submit(int)  # begins it now: work for which no thread begins fails, and is yet done with the next
         self._connection: sqlite3.Connection | None = None
@@ -82,7 +86,7 @@ class Database:
 
     def _report(self, name: str, error: str) -> None:
         """Once for each error, whatever work of whichever name meets it, until one that has met it can be done."""
-        if error not in self._failing.values():
+        if error not in self._failing.values() and not self._quiet:
             log.error("The database %s cannot be used: %s", self._path, error)
         self._failing[name] = error
 

@@ -1,13 +1,10 @@
 """What the accounts show. Functions on a connection; days are of UTC, and both ends of a span belong to it."""
 from datetime import date, timedelta
 from sqlite3 import Connection
-from typing import Any, Literal
 
-from aioapp.callers import NANO
+from aioapp.money import NANO
 from aioapp.store.embedded.errors import sound
-
-By = Literal["key", "model", "day"]
-Figures = dict[str, Any]
+from aioapp.usage.usage_store import By, Figures
 
 ANONYMOUS = "anonymous"
 """How callers without a key are called. No key may have this name."""
@@ -35,6 +32,10 @@ def by(connection: Connection, column: By, *, since: date, until: date, key: str
     query = f"SELECT {column} AS name, {SUMS} {IN_SPAN} {of(key)} GROUP BY {column} ORDER BY {ORDERS[column]}"
     found = rows(connection, query, since=since, until=until, key=key)
     return [{column: row["name"] or ANONYMOUS, **figures(row)} for row in found]
+
+
+def total_and_by(connection: Connection, column: By, *, since: date, until: date) -> tuple[Figures, list[Figures]]:
+    return total(connection, since=since, until=until), by(connection, column, since=since, until=until)
 
 
 def own(connection: Connection, key: str | None, *, today: date) -> Figures:

@@ -4,16 +4,15 @@ A session is a random token, which the browser alone keeps. It stands for the se
 with it.
 """
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 from sqlite3 import Connection
 
 from aioapp.callers import Caller
 from aioapp.errors import Unauthorized
-from aioapp.keys.key import digest_of
+from aioapp.keys.key import SESSION_LIFETIME, digest_of
 from aioapp.store.embedded.errors import sound
 from aioapp.store.embedded.keys import stamp
 
-LIFETIME = timedelta(hours=12)
 MOST = 20
 """Of one key, over all of its secrets."""
 SURPLUS = """
@@ -30,7 +29,7 @@ def begin(connection: Connection, caller: Caller, *, at: datetime) -> str:
     token = secrets.token_urlsafe(32)
     connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (stamp(at),))
     connection.execute("INSERT INTO sessions (digest, secret, expires_at) VALUES (?, ?, ?)",
-                       (digest_of(token), caller.secret, stamp(at + LIFETIME)))
+                       (digest_of(token), caller.secret, stamp(at + SESSION_LIFETIME)))
     connection.execute(SURPLUS, (caller.name, MOST))
     return token
 

@@ -3,7 +3,6 @@ as one of your own program, is for callers.
 """
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from warnings import warn
@@ -11,13 +10,12 @@ from warnings import warn
 from aiohttp import hdrs, web
 
 from aioapp.callers import Caller
-from aioapp.errors import AppError, Forbidden
+from aioapp.errors import Forbidden
+from aioapp.generation import Admission
 from aioapp.keys.authenticator import Peer
-from aioapp.limits.remaining import policy_field, remaining_field
 from aioapp.services import Services
-from aioapp.store.embedded import sessions
-from aioapp.web.address import reached_at
-from aioapp.web.context import ADMITTED, CALLER, AUTHENTICATOR, SERVICES
+from aioapp.web.peer import reached_at
+from aioapp.web.context import ADMISSION, ALLOWANCE, CALLER, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
 from aioapp.web.peer import is_loopback, network_of
 
@@ -60,7 +58,7 @@ def set_access(app: web.Application, route: web.AbstractRoute, *, access: Access
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass as its route says, and note who asks."""
     services, access = request.app[SERVICES], wanted(request)
-    request[AUTHENTICATOR] = services.authenticator
+    request[ALLOWANCE] = services.allowance
     rebinding_refused(request, services)
     if access in ("open", "custom") or is_preflight(request):
         return await handler(request)
@@ -75,7 +73,8 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
     else:
         request[CALLER] = authenticate(request, services)
     if access == "metered":
-        request[ADMITTED] = services.authenticator.admit(request[CALLER])
+        counted = await services.allowance.admit(request[CALLER])
+        request[ADMISSION] = Admission(caller=request[CALLER], request_id=request[REQUEST_ID], counted=counted)
     response = await handler(request)
     if access == "admin" and not response.prepared:
         response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # caches do not see that a cookie let it in
@@ -102,8 +101,8 @@ async def administrator(request: web.Request) -> Caller:
     token = cookie(request) if key is None else None
     if token is None or not services.authenticator.keyring.guarded:
         return services.authenticator.administrator(key)
-    find = partial(sessions.opener, token=token, at=datetime.now(UTC))
-    return services.authenticator.administrator(None, opener=await services.database.read(find))
+    opener = await services.keys.session_opener(token, at=datetime.now(UTC))
+    return services.authenticator.administrator(None, opener=opener)
 
 
 def introduced(request: web.Request, key: str) -> Caller:
@@ -170,13 +169,3 @@ def arrived_locally(request: web.Request) -> bool:
     """Whether the connection came in where only this machine can connect."""
     name = request.transport.get_extra_info("sockname") if request.transport else None
     return isinstance(name, tuple) and is_loopback(name[0])
-
-
-async def tell_limits(request: web.Request, response: web.StreamResponse) -> None:
-    """A signal's receiver: how much of each limit is left, as draft-ietf-httpapi-ratelimit-headers has it."""
-    caller = request.get(CALLER)
-    if caller is None or not (policy := policy_field(caller.limits)):
-        return
-    response.headers["RateLimit-Policy"] = policy
-    with suppress(AppError):  # the answer itself is worth more than this
-        response.headers["RateLimit"] = remaining_field(request[AUTHENTICATOR].limiter.remaining(caller))

@@ -10,7 +10,7 @@ from marshmallow import Schema, fields, validate
 from aioapp.web.fields import choice
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.websocket import AuthRequest, CancelRequest, Envelope
-from aioapp.web.schemas import ErrorAnswer, Problem
+from aioapp.web.schemas import ErrorAnswer, Problem, name, ref, stream_of
 
 Component = type[Schema] | Mapping[str, Any]
 
@@ -92,15 +92,6 @@ def done(answer: type[Schema]) -> type[Schema]:
     return answer.from_dict({"type": kind, "id": echo()}, name=name(answer, "Done"))
 
 
-def stream_of(answer: type[Schema]) -> str:
-    """The name of the schema of a stream's events."""
-    return name(answer, "StreamEvent")
-
-
-def name(answer: type[Schema], suffix: str) -> str:
-    return answer.__name__.removesuffix("Answer") + suffix
-
-
 def events(answer: type[Schema]) -> Iterator[dict[str, Any]]:
     yield event("message", {"type": "string"}, required=["data"])  # the name of an event that has none
     for kind, schema in (
@@ -116,7 +107,3 @@ def event(kind: str, data: Mapping[str, Any], *, required: list[str]) -> dict[st
 
 def one_of(*names: str) -> dict[str, Any]:
     return {"oneOf": list(map(ref, names))}
-
-
-def ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}

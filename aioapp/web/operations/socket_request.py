@@ -7,7 +7,7 @@ from aiohttp import WSMsgType
 
 from aioapp import errors
 from aioapp.web.operations.operation import Operation
-from aioapp.web.server.bounds import INTRODUCTION, LARGEST_INTRODUCTION
+from aioapp.web.bounds import INTRODUCTION, LARGEST_INTRODUCTION
 from aioapp.web.validation import decoded, row
 
 

@@ -11,9 +11,9 @@ from aioapp.web.endpoint import Endpoint, read_body
 from aioapp.web.error_responses import as_app_error, has_left
 from aioapp.web.event_stream import EventStream, kept_alive
 from aioapp.web.fields import choice
-from aioapp.web.openapi.streams import ref, stream_of
-from aioapp.web.operations.operation import UPSTREAM_ERRORS, Exchange, Operation, asked
-from aioapp.web.schemas import Body
+from aioapp.web.operations.exchange import Exchange, requested
+from aioapp.web.operations.operation import UPSTREAM_ERRORS, Operation
+from aioapp.web.schemas import Body, ref, stream_of
 
 DONE = b"data: [DONE]\n\n"
 
@@ -26,7 +26,7 @@ def stream(operation: Operation) -> Endpoint:
     async def handle(request: web.Request) -> web.StreamResponse:
         asked_for = await read_body(request, schema)
         send = FORMATS[asked_for.pop("format")]
-        return await answered(request, asked(request, operation, body=asked_for, live=True), send=send)
+        return await answered(request, requested(request, operation, body=asked_for, live=True), send=send)
 
     return Endpoint(
         name=f"{operation.name}Stream", method="POST", path=operation.stream_path, handler=handle, tag="Claude",

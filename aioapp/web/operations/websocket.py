@@ -21,10 +21,10 @@ from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import hang_up
 from aioapp.web.fields import choice, flag, text
 from aioapp.web.operations.operation import Operation
-from aioapp.web.operations.session import SocketSession
+from aioapp.web.operations.socket_session import SocketSession
 from aioapp.web.operations.socket_request import LONGEST_ID, SocketRequest, Understand
 from aioapp.web.schemas import Body
-from aioapp.web.server.bounds import LARGEST_INTRODUCTION
+from aioapp.web.bounds import LARGEST_INTRODUCTION
 from aioapp.web.server.connection import Connection
 from aioapp.web.validation import loaded
 

@@ -2,7 +2,7 @@
 import asyncio
 from math import inf
 
-from aioapp.web.server.bounds import LEAST_TAKEN
+from aioapp.web.bounds import LEAST_TAKEN
 
 
 class Backlog:

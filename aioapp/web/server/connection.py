@@ -16,9 +16,9 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from aioapp.errors import AppError, RequestTimeout, RequestTooLarge
 from aioapp.web.server.backlog import Backlog
-from aioapp.web.server.bounds import LARGEST_BODY, LARGEST_HEAD, LAST_WORDS, Deadlines
+from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD, LAST_WORDS, Deadlines
 from aioapp.web.server.masking import Guarded, Heads, Reader
-from aioapp.web.server.refusal import farewell, head_too_large, reason_of, refused, size_of, turn_away
+from aioapp.web.refusal import farewell, head_too_large, reason_of, refused, size_of, turn_away
 
 Phase = Literal["opened", "head", "received", "handling", "unread", "idle", "socket", "refused"]
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from aioapp.errors import AppError, LimitReached, TooManyConnections
 from aioapp.web.peer import network_of
-from aioapp.web.server.bounds import MOST_UNSENT, TOLD, Bounds
+from aioapp.web.bounds import MOST_UNSENT, TOLD, Bounds
 from aioapp.web.server.connection import Connection
 
 LOOK = 1.0

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from aioapp.errors import AppError, BadRequest, Unauthorized
-from aioapp.web.server.bounds import INTRODUCTION, LARGEST_INTRODUCTION
+from aioapp.web.bounds import INTRODUCTION, LARGEST_INTRODUCTION
 
 FIN, CONTROL = 0x80, 0x08
 """Bits of a head's first byte: the last frame of a message, and a frame that is none of a message's."""

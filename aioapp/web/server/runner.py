@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from aioapp.web.context import REFUSED, SERVICES
-from aioapp.web.server.bounds import LARGEST_LINE, Bounds
+from aioapp.web.bounds import LARGEST_LINE, Bounds
 from aioapp.web.server.connection import Connection
 from aioapp.web.server.connection_limits import Connections
 

@@ -19,6 +19,8 @@ class Board(Protocol):
 
     words: memoryview
     process_slot: int
+    patience: float
+    """Seconds that a turn waits for another process's to end."""
     anew: bool
     """Whether it takes the place of one that was lost, and others may not have come here yet."""
 
@@ -44,6 +46,7 @@ class PrivateBoard:
     def __init__(self) -> None:
         self.words = memoryview(bytearray(8 * WORDS)).cast("q")
         self.process_slot = 0
+        self.patience = 0.0
         self.anew = False
 
     def __enter__(self) -> None:

@@ -2,7 +2,8 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from aioapp.callers import NANO, Budget, Spent
+from aioapp.callers import Budget, Spent
+from aioapp.money import NANO
 from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
 from aioapp.store.embedded.board.account import Account
 from aioapp.store.embedded.board.directory import SETTLING, Directory

@@ -1,7 +1,7 @@
 """A board in a file that every process on the machine maps into its memory, one at a time using it.
 
 The lock on the file is the kernel's: a process that is killed while it holds it has let go of it. As long as it lives
-it holds another lock, on a small file of its own, which tells all others that its process_slot is in use.
+it holds another lock, on a small file of its own, which tells all others that its slot is in use.
 
 Whoever cuts a file that is mapped ends by a signal (SIGBUS) whoever then touches what was cut off. So each turn first
 looks, under the lock, whether the file is whole: what was cut before is noticed, and a turn takes some 15 µs, within
@@ -23,7 +23,7 @@ from aioapp.store.embedded.board.account import PROCESSES
 from aioapp.store.embedded.board.account import SIZE as ACCOUNT
 from aioapp.store.embedded.board.board import ACCOUNTS, WORDS
 from aioapp.store.embedded.board.faults import Lost
-from aioapp.store.embedded.board.locks import lock, locked
+from aioapp.store.embedded.board.locks import PATIENCE, lock, locked
 
 LAYOUT = 2
 """Counts every change of where something lies. Each layout has its own file: processes of two versions may both run."""
@@ -44,6 +44,7 @@ class SharedBoard:
 
     def __init__(self, folder: Path, *, look: float = 1.0) -> None:
         self.anew = False
+        self.patience = PATIENCE
         self._files: list[int] = []
         try:
             self._folder = self._keep(open_folder(folder))
@@ -61,7 +62,7 @@ class SharedBoard:
         try:
             flock(self._file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            lock(self._file)
+            lock(self._file, patience=self.patience)
         whole = os.lseek(self._file, 0, os.SEEK_END) >= SIZE  # before the map is touched, and cheaper than fstat
         if not whole or not HEADER == self._map[:len(HEADER)] == self._map[-len(HEADER):]:
             flock(self._file, LOCK_UN)

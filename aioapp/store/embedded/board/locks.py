@@ -8,16 +8,16 @@ PATIENCE = 0.25
 PAUSE = 0.0001
 
 
-def lock(file: int) -> None:
+def lock(file: int, *, patience: float = PATIENCE) -> None:
     """Take the lock. The wait is bounded, for a process that was stopped in its turn must not stop all others.
 
     Raises `TimeoutError`.
     """
     if locked(file):
         return
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     while not locked(file):
-        if time.monotonic() > until:
+        if time.monotonic() >= until:
             raise TimeoutError(errno.ETIMEDOUT, "another process does not let go of the lock")
         time.sleep(PAUSE)
 

@@ -5,6 +5,7 @@ Whatever is wrong with the board, whoever asks for a turn gets `StoreUnavailable
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from aioapp.errors import AppError, StoreUnavailable
@@ -19,6 +20,13 @@ Work = Callable[[Directory, float], T]
 Debt = Callable[[Directory, int], None]
 
 RETRY_AFTER = 1
+SOON = 0.001
+"""Seconds until what is owed is tried again, where another process had its turn."""
+
+
+class Busy(StoreUnavailable):
+    """Another process has its turn: try again in a moment."""
+
 
 log = logging.getLogger("aioapp.limits")
 
@@ -27,13 +35,15 @@ class Turns:
     """The board is opened with the first turn. One that cannot be used is `StoreUnavailable`, and is opened anew each
     time somebody asks. One that makes no sense is made anew at once. What is owed to it meanwhile is paid then.
 
-    `shares` are what this process has in flight, by account: a new board is told of all of them.
+    `shares` are what this process has in flight, by account: a new board is told of all of them. Unless it is `waiting`
+    for other processes' turns to end, whoever comes into one gets `Busy`, and `late` tells of one that does not end.
     """
 
-    def __init__(self, open_board: Callable[[], Board], *, clock: Callable[[], float]) -> None:
+    def __init__(self, open_board: Callable[[], Board], *, clock: Callable[[], float], waiting: bool) -> None:
         self.shares: dict[str, Share] = {}
         self._open_board = open_board
         self._clock = clock
+        self._waiting = waiting
         self._directory: Directory | None = None
         self._owed: list[Debt] = []
         self._failing = False
@@ -47,7 +57,7 @@ class Turns:
     def turn(self, work: Work[T]) -> T:
         """Do `work` on the directory, after what is owed, with no other process in between.
 
-        Raises what `work` refuses with, or `StoreUnavailable`.
+        Raises what `work` refuses with, `StoreUnavailable`, or `Busy`.
         """
         try:
             try:
@@ -59,6 +69,10 @@ class Turns:
                 result = self._once(work)
         except AppError:
             raise
+        except TimeoutError as error:
+            if not self._waiting:
+                raise Busy("Try again in a moment.", retry_after=RETRY_AFTER) from error
+            raise self.late(error) from error
         except Exception as error:  # whatever it was: it must cut no answer
             self._report(error)
             raise StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER) from error
@@ -83,8 +97,19 @@ class Turns:
         if self._owed:
             try:
                 self.turn(nothing)
+            except Busy:
+                self._later()
             except StoreUnavailable:
                 log.debug("What is in flight is settled when the counts can be used again.")
+
+    def late(self, error: Exception) -> StoreUnavailable:
+        """Another process's turn does not end: this tells it, and is what to raise."""
+        self._report(error)
+        return StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER)
+
+    def _later(self) -> None:
+        with suppress(RuntimeError):  # no loop runs, and the next turn pays
+            asyncio.get_running_loop().call_later(SOON, self.pay_up)
 
     def share(self, name: str) -> Share:
         return self.shares.get(name, NOTHING)
@@ -119,6 +144,8 @@ class Turns:
         board = self._open_board()
         try:
             self._directory = self._joined(Directory(board, clock=self._clock))
+            if not self._waiting:
+                board.patience = 0.0
         except BaseException as error:
             give_up(board, error)
             raise

@@ -11,7 +11,7 @@ from aioapp.errors import AppError, BadRequest, HeadTooLarge
 from aioapp.web import answers
 from aioapp.web.endpoint import json_response
 from aioapp.web.error_responses import headers_of
-from aioapp.web.server.bounds import LARGEST_HEAD, LARGEST_LINE
+from aioapp.web.bounds import LARGEST_HEAD, LARGEST_LINE
 
 
 def new_id() -> str:

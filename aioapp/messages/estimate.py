@@ -1,10 +1,8 @@
 """How many tokens a prompt may take, said before Claude has counted them."""
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from unicodedata import combining, decomposition, normalize
-
-from aioapp.messages.prompt import Prompt
 
 PER_TURN = 16
 PER_PROMPT = 64
@@ -16,17 +14,14 @@ MOST_COUNTED = 10_000
 """Characters that are told apart. In a text that has more of those that grow, all may that are not ASCII."""
 
 
-def most_tokens(prompt: Prompt) -> tuple[int, int]:
-    """Never less than Claude will count: tokens of input, tokens of output.
+def most_tokens(turns: Sequence[str], *others: str) -> int:
+    """Tokens of input: never less than Claude will count for `turns`, and `others` such as a system prompt.
 
     A tokenizer works on the bytes of UTF-8, and each token stands for one byte at least; so no text has more tokens
     than bytes. What stands around the text is counted by turn and by prompt. English has about four bytes to a token,
-    so the bound is far above the truth, and whoever reserves by it must settle. The output is bounded by
-    `max_tokens`, which covers thinking too.
+    so the bound is far above the truth, and whoever reserves by it must settle.
     """
-    turns = [turn.content for turn in prompt.messages]
-    text = "".join((*turns, prompt.system or "", *prompt.stop_sequences))
-    return PER_PROMPT + PER_TURN * len(turns) + size(text), prompt.max_tokens
+    return PER_PROMPT + PER_TURN * len(turns) + size("".join((*turns, *others)))
 
 
 def size(text: str) -> int:

@@ -10,12 +10,13 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from aioapp import errors
 from aioapp.callers import Caller
+from aioapp.generation import Admission
 from aioapp.web import answers
 from aioapp.web.access.policy import introduced
 from aioapp.web.access_log import log_frame
 from aioapp.web.context import REQUEST_ID, SERVICES
 from aioapp.web.error_responses import as_app_error
-from aioapp.web.operations.operation import Exchange, exchange
+from aioapp.web.operations.exchange import Exchange, exchange
 from aioapp.web.operations.socket_request import SocketRequest, Understand, id_of, read, read_first
 from aioapp.web.validation import give_way
 
@@ -106,7 +107,7 @@ class SocketSession:
         if asked.id is not None and self._find(asked.id):
             raise errors.BadRequest("A generation with this id is still running.")
         self.caller = authenticator.reauthenticate(self.caller)
-        exchanged = self._exchange(asked, admitted=authenticator.admit(self.caller))
+        exchanged = await self._exchange(asked, self.caller)
         run = Run(asked.id)
         run.task = asyncio.create_task(self._run(run, exchanged, stream=asked.stream))
         self._runs.add(run)
@@ -132,7 +133,7 @@ class SocketSession:
             return
         finally:
             self._runs.discard(run)
-            log_frame(self.request, exchanged.call, status=run.status, seconds=time.perf_counter() - began)
+            log_frame(self.request, exchanged.call.generation, status=run.status, seconds=time.perf_counter() - began)
 
     async def _last_frame(self, run: Run, exchanged: Exchange, *, stream: bool) -> answers.Object:
         try:
@@ -164,12 +165,13 @@ class SocketSession:
                         await self._send(frame, id)
         return last
 
-    def _exchange(self, asked: SocketRequest, *, admitted: int) -> Exchange:
-        assert asked.operation is not None and self.caller is not None
+    async def _exchange(self, asked: SocketRequest, caller: Caller) -> Exchange:
+        assert asked.operation is not None
+        services = self.request.app[SERVICES]
         self._count += 1
-        return exchange(
-            asked.operation, asked.body, services=self.request.app[SERVICES], live=asked.stream,
-            caller=self.caller, admitted=admitted, request_id=f"{self.request[REQUEST_ID]}.{self._count}")
+        admission = Admission(caller=caller, request_id=f"{self.request[REQUEST_ID]}.{self._count}",
+                              counted=await services.allowance.admit(caller))
+        return exchange(asked.operation, asked.body, services=services, live=asked.stream, admission=admission)
 
     async def _dismiss(self, error: errors.AppError, id: str | None) -> None:
         """Tell the caller why, and close (RFC 6455 §7.4.1: 1008, policy violation)."""

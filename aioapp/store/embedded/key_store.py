@@ -1,0 +1,84 @@
+"""The keys of one machine: each question to the database is one transaction of it."""
+from datetime import datetime, timedelta
+from functools import partial
+from sqlite3 import Connection
+
+from aioapp.callers import Caller
+from aioapp.keys.grants import check_change, check_grant
+from aioapp.keys.key import Key
+from aioapp.keys.key_store import Holder, Known
+from aioapp.store.embedded import keys, sessions
+from aioapp.store.embedded.database import Database
+from aioapp.store.embedded.marker import remember
+
+
+class EmbeddedKeys:
+    """A `KeyStore` in an SQLite database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def changes(self, since: int | None) -> Known | None:
+        return await self._database.read(partial(read_changes, since=since))
+
+    async def listed(self) -> list[Key]:
+        return await self._database.read(keys.listed)
+
+    async def find(self, name: str) -> Key:
+        return await self._database.read(partial(keys.find, name=name))
+
+    async def create(self, key: Key, *, by: Caller | None, at: datetime) -> str:
+        return await self._database.write(partial(create, key=key, by=by, at=at))
+
+    async def revoke(self, name: str, *, by: Caller | None, at: datetime) -> Key:
+        return await self._database.write(partial(revoke, name=name, by=by, at=at))
+
+    async def rotate(self, name: str, *, by: Caller | None, at: datetime, grace: timedelta) -> tuple[Key, str]:
+        return await self._database.write(partial(rotate, name=name, by=by, at=at, grace=grace))
+
+    async def begin_session(self, caller: Caller, *, at: datetime) -> str:
+        return await self._database.write(partial(sessions.begin, caller=caller, at=at))
+
+    async def session_opener(self, token: str, *, at: datetime) -> str:
+        return await self._database.read(partial(sessions.opener, token=token, at=at))
+
+    async def end_session(self, token: str) -> None:
+        await self._database.write(partial(sessions.end, token=token))
+
+
+def read_changes(connection: Connection, *, since: int | None) -> Known | None:
+    version = keys.version(connection)
+    if version == since:
+        return None
+    kept, secrets = keys.load(connection)
+    remember(connection)
+    return Known(version=version, any=bool(kept), holders={
+        secret.id: Holder(secret=secret, key=key, caller=key.caller(secret.id))
+        for secret in secrets.values() if (key := kept.get(secret.key))})
+
+
+def create(connection: Connection, *, key: Key, by: Caller | None, at: datetime) -> str:
+    check(connection, key, by=by, at=at)
+    return keys.create(connection, key, at=at)
+
+
+def revoke(connection: Connection, *, name: str, by: Caller | None, at: datetime) -> Key:
+    check(connection, None, by=by, at=at)
+    return keys.revoke(connection, name, at=at)
+
+
+def rotate(
+        connection: Connection, *, name: str, by: Caller | None, at: datetime, grace: timedelta) -> tuple[Key, str]:
+    key = keys.find(connection, name)
+    check(connection, key, by=by, at=at)  # its new secret is handed out
+    return key, keys.rotate(connection, name, at=at, grace=grace)
+
+
+def check(connection: Connection, wanted: Key | None, *, by: Caller | None, at: datetime) -> None:
+    """Whether `by` may change keys, and grant what `wanted` has. Raises `Forbidden`."""
+    if by is None:
+        return
+    own = keys.find(connection, by.name)
+    check_change(own, keys.secret(connection, by.secret), at=at)
+    if wanted is not None:
+        check_grant(wanted, own=own)

@@ -1,0 +1,162 @@
+"""The accounts of one machine, and what all of its processes know of budgets by them."""
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from functools import partial
+from sqlite3 import Connection
+from typing import NamedTuple, NoReturn, Protocol
+
+from aioapp.callers import Caller, Spent
+from aioapp.errors import StoreUnavailable
+from aioapp.store.embedded import reports, usage_table
+from aioapp.store.embedded.database import RETRY_AFTER, Database
+from aioapp.store.embedded.limiter import Late, patiently
+from aioapp.usage.buffer import Pending
+from aioapp.usage.usage_store import By, Figures
+
+REFRESH = 0.5
+"""Seconds between two looks at what other processes wrote."""
+
+log = logging.getLogger("aioapp.usage")
+
+
+class Poll(NamedTuple):
+    """What the sums were read from. They hold while it is the same, but for what this process wrote.
+
+    `version` changes when another connection commits, and means something for one connection only; holding on to that
+    keeps another one from being taken for it.
+    """
+
+    connection: Connection
+    version: int
+    day: str
+
+
+class Counts(Late, Protocol):
+    """Of the limiter, what makes budgets exact."""
+
+    def mark(self) -> object | None: ...
+
+    def written(self, charges: Mapping[tuple[str, str], int]) -> None: ...
+
+
+class EmbeddedUsage:
+    """A `UsageStore` in an SQLite database. All but what is awaited is to be called on the event loop.
+
+    What others write is known at most about a second later; budgets are exact all the same, for what is spent and not
+    yet written is on the limiter's board.
+    """
+
+    def __init__(
+            self, database: Database, counts: Counts, *, clock: Callable[[], datetime] = partial(datetime.now, UTC),
+    ) -> None:
+        self._database = database
+        self._counts = counts
+        self._clock = clock
+        self._written: Counter[usage_table.Account] = Counter()
+        self._alone = asyncio.Lock()
+        self._failing = False
+        self._poll: Poll | None = None
+        self._mark: object | None = None
+        self._logged: type[Exception] | None = None
+
+    @property
+    def ready(self) -> bool:
+        return not self._failing
+
+    def known(self, caller: Caller) -> Spent | None:
+        """What the database says of the caller's budget; None where it has none.
+
+        Raises `StoreUnavailable` while what is spent cannot be written, or, for a caller with a budget, while it cannot
+        be read.
+        """
+        if self._failing or (caller.budget is not None and self._poll is None):
+            refuse()
+        if caller.budget is None:
+            return None
+        at = self._clock()
+        period = caller.budget.period(at)
+        written = self._written[caller.key or "", period]
+        return Spent(at=at, period=period, nanodollars=written, mark=self._mark)
+
+    async def spent(self, caller: Caller) -> int:
+        if caller.budget is None:
+            return 0
+        return self._written[caller.key or "", caller.budget.period(self._clock())]
+
+    async def add(self, batch: Pending) -> None:
+        """A write that has begun is seen to its end, whoever stops waiting for it: only then it is known."""
+        async with self._alone:
+            try:
+                await self._database.write(partial(usage_table.write, batch=batch))
+            except Exception:
+                self._failing = True
+                raise
+            usage_table.add(self._written, batch.spent())
+            self._counts.written(batch.charged)
+            self._failing = False
+
+    async def run(self) -> None:
+        """Read what others wrote, for ever."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH)
+
+    async def refresh(self, *, unlike: Spent | None = None) -> None:
+        """Read what every key has spent, if another process wrote since. Where that fails, budgets are unknown.
+
+        With `unlike`, which is not new enough, nothing is read where that was done since it was known.
+        """
+        async with self._alone:
+            if unlike is not None and unlike.mark is not self._mark:
+                return
+            mark = await self._new_mark()  # before the day: what was written by then is of none after it
+            day = self._clock().astimezone(UTC).date().isoformat()
+            try:
+                found = await self._database.read(partial(poll, day=day, known=self._poll))
+            except Exception as error:
+                self._poll = None
+                self._log(error)
+                return
+            self._logged, self._mark = None, mark
+            if found is not None:
+                self._poll, self._written = found
+
+    async def total(self, *, since: date, until: date, key: str | None = None) -> Figures:
+        return await self._database.read(partial(reports.total, since=since, until=until, key=key))
+
+    async def by(self, column: By, *, since: date, until: date) -> tuple[Figures, list[Figures]]:
+        return await self._database.read(partial(reports.total_and_by, column=column, since=since, until=until))
+
+    async def own(self, key: str | None, *, today: date) -> Figures:
+        return await self._database.read(partial(reports.own, key=key, today=today))
+
+    async def latest(self, *, limit: int, key: str | None = None) -> list[Figures]:
+        return await self._database.read(partial(reports.latest, limit=limit, key=key))
+
+    async def _new_mark(self) -> object | None:
+        try:
+            return await patiently(self._counts.mark, self._counts)
+        except StoreUnavailable:
+            return None
+
+    def _log(self, error: Exception) -> None:
+        """Once for each fault of ours; the database logs its own."""
+        if not isinstance(error, StoreUnavailable) and self._logged is not type(error):
+            self._logged = type(error)
+            log.error("The accounts cannot be read: %s", type(error).__name__, exc_info=error)
+
+
+def poll(
+        connection: Connection, *, day: str, known: Poll | None) -> tuple[Poll, Counter[usage_table.Account]] | None:
+    """The sums and what they were read from; None where that is still what is known."""
+    [version] = connection.execute("PRAGMA data_version").fetchone()
+    now = Poll(connection, version, day)
+    return None if now == known else (now, usage_table.read_spent(connection, day))
+
+
+def refuse() -> NoReturn:
+    detail = "What this would cost cannot be accounted for. Try again in a moment."
+    raise StoreUnavailable(detail, retry_after=RETRY_AFTER)

@@ -1,0 +1,43 @@
+"""The accounts in the database: plain functions on a connection, whose transaction is their caller's."""
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+from sqlite3 import Connection
+
+from aioapp.store.embedded.errors import sound
+from aioapp.usage.buffer import KEPT, Pending
+
+Account = tuple[str, str]
+"""A key and a period: a day such as 2026-11-23, or a month such as 2026-11."""
+
+SPENT = "SELECT key, period, nanodollars FROM spent WHERE period IN (:day, :month)"
+
+
+COLUMNS = ("requests", "failed", "cancelled", "input_tokens", "output_tokens", "cache_creation_input_tokens",
+           "cache_read_input_tokens", "nanodollars", "seconds")
+ADD_UP = (f"INSERT INTO usage (day, key, model, {', '.join(COLUMNS)}) VALUES ({', '.join('?' * (3 + len(COLUMNS)))}) "
+          f"ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in COLUMNS)}")
+INSERT = ("INSERT INTO requests (at, request_id, key, model, outcome, error, stop_reason, input_tokens, output_tokens, "
+          "cache_creation_input_tokens, cache_read_input_tokens, nanodollars, first, seconds, prompt) "
+          f"VALUES ({', '.join('?' * 15)})")
+PRUNE = f"DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - {KEPT}"
+
+
+def add(counter: Counter[Account], spent: Iterable[tuple[str, str, int]]) -> None:
+    for day, key, nanodollars in spent:
+        counter[key, day] += nanodollars
+        counter[key, day[:7]] += nanodollars
+
+
+@sound()
+def read_spent(connection: Connection, day: str) -> Counter[Account]:
+    """What the database says that every key has spent on `day` and in its month."""
+    rows = connection.execute(SPENT, {"day": day, "month": day[:7]})
+    return Counter({(key, period): int(nanodollars) for key, period, nanodollars in rows})
+
+
+def write(connection: Connection, *, batch: Pending) -> None:
+    """Add the batch up, and keep the latest generations one by one."""
+    connection.executemany(ADD_UP, (tuple(chain(group, sums)) for group, sums in batch.sums.items()))
+    connection.executemany(INSERT, batch.requests)
+    connection.execute(PRUNE)

@@ -1,0 +1,103 @@
+"""One request of an operation on its way, and the forms in which it can be answered."""
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from aioapp import errors
+from aioapp.generation import Admission, Batch, Call, Generate
+from aioapp.messages.events import Message
+from aioapp.messages.fold import Fold
+from aioapp.services import Services
+from aioapp.web import answers
+from aioapp.web.context import ADMISSION, GENERATION, SERVICES
+from aioapp.web.operations.operation import Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request of an operation, ready to be sent; each method below is one form in which it can be answered.
+
+    What is wrong with an answer is thrown into the pipeline, so that all of its layers know how the call has ended.
+    """
+
+    call: Call
+    warnings: tuple[str, ...]
+    extra: Mapping[str, Any]
+    generate: Generate
+
+    async def whole(self) -> answers.Object:
+        """The answer in one piece."""
+        folded = Fold()
+        async with aclosing(self.generate(self.call)) as batches:
+            async for batch in batches:
+                _, failure = added(folded, batch)
+                if failure is not None:
+                    await batches.athrow(failure)
+        return self._answer(folded.message())
+
+    async def pieces(self) -> AsyncGenerator[list[str], None]:
+        """The answer's text as it arrives: a list of pieces for each read from Claude.
+
+        Raises `UpstreamFailed` in the end where all of it is no whole answer.
+        """
+        folded = Fold()
+        async with aclosing(self.generate(self.call)) as batches:
+            async for batch in batches:
+                pieces, failure = added(folded, batch)
+                if pieces:
+                    yield pieces
+                if failure is not None:
+                    await batches.athrow(failure)
+        folded.message()
+
+    async def frames(self) -> AsyncGenerator[list[answers.Object], None]:
+        """The answer as `start`, `delta`… and `done`. `start` waits for the first piece: until then all may fail."""
+        folded, begun = Fold(), False
+        async with aclosing(self.generate(self.call)) as batches:
+            async for batch in batches:
+                pieces, failure = added(folded, batch)
+                if pieces:
+                    yield [*([] if begun else [self._start()]), *[{"type": "delta", "text": text} for text in pieces]]
+                    begun = True
+                if failure is not None:
+                    await batches.athrow(failure)
+        yield [*([] if begun else [self._start()]), {"type": "done", **self._answer(folded.message())}]
+
+    def _start(self) -> answers.Object:
+        return {"type": "start", "model": self.call.prompt.model, "request_id": self.call.admission.request_id}
+
+    def _answer(self, message: Message) -> answers.Object:
+        said = answers.answer(message, prompt=self.call.prompt.text, warnings=self.warnings,
+                              request_id=self.call.admission.request_id)
+        return {**said, **self.extra}
+
+
+def added(folded: Fold, batch: Batch) -> tuple[list[str], errors.UpstreamFailed | None]:
+    """Take the batch in; gives the pieces of text that it adds, and what is wrong with what came behind them."""
+    pieces: list[str] = []
+    for event in batch:
+        try:
+            text = folded.add(event)
+        except errors.UpstreamFailed as error:
+            return pieces, error
+        if text:
+            pieces.append(text)
+    return pieces, None
+
+
+def exchange(
+        operation: Operation, body: Mapping[str, Any], *, services: Services, live: bool, admission: Admission,
+) -> Exchange:
+    prompt = operation.prompt(body)
+    call, warnings = services.call(prompt, live=live, admission=admission)
+    return Exchange(call=call, warnings=warnings, extra=operation.extra(prompt), generate=services.generate)
+
+
+def requested(request: web.Request, operation: Operation, *, body: Mapping[str, Any], live: bool) -> Exchange:
+    """The exchange that an HTTP request asks for."""
+    exchanged = exchange(operation, body, services=request.app[SERVICES], live=live, admission=request[ADMISSION])
+    request[GENERATION] = exchanged.call.generation
+    return exchanged
