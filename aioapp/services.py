@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import ClientSession
-
 from aioapp.background import running
 from aioapp.callers import Limits
 from aioapp.credentials import Credentials
@@ -26,7 +24,7 @@ from aioapp.telemetry.metrics import Metrics
 from aioapp.telemetry.observers import counting, refunding
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.retries import Retries
-from aioapp.upstream.session import client_session
+from aioapp.upstream.session import open_transport
 from aioapp.usage import DEFAULT_PRICES, Ledger, parse_prices
 from aioapp.usage.usage_store import UsageStore
 
@@ -83,8 +81,11 @@ async def open_services(
     async with AsyncExitStack() as stack:
         if upstream is None:
             url = (base_url or credentials.base_url or API) + "/v1/messages"
-            session = await stack.enter_async_context(client_session(url=url, connections=settings.connections))
-            upstream = claude(settings, session=session, credentials=credentials, url=url)
+            transport = await stack.enter_async_context(open_transport(
+                url, connections=settings.connections, timeout=settings.connect_timeout))
+            upstream = Claude(
+                transport=transport, credentials=credentials, retries=Retries(sleep=asyncio.sleep),
+                idle_timeout=settings.idle_timeout).generate
         store: Store = await stack.enter_async_context(
             open_store(database_path(settings.database, environ), create=create))
         keyring, ledger = Keyring(store.keys), Ledger(store.usage, keep_prompts=settings.keep_prompts)
@@ -109,12 +110,6 @@ async def open_services(
             usage=store.usage, ledger=ledger, metrics=metrics, drain=drain, model=settings.model,
             authenticator=Authenticator(keyring=keyring, anonymous=anonymous(settings), open=settings.allow_anonymous),
             origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug)
-
-
-def claude(settings: Settings, *, session: ClientSession, credentials: Credentials, url: str) -> Generate:
-    return Claude(
-        session=session, credentials=credentials, url=url, retries=Retries(sleep=asyncio.sleep),
-        connect_timeout=settings.connect_timeout, idle_timeout=settings.idle_timeout).generate
 
 
 def anonymous(settings: Settings) -> Limits:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
-import aiohttp
 import anthropic
 import pytest
 
@@ -18,6 +17,7 @@ from aioapp.messages.events import Event, Message
 from aioapp.messages.fold import fold
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.retries import Retries
+from aioapp.upstream.session import open_transport
 from tests.upstreams import BLOCK, START, Connection, Script, delta, frame, upstream, whole
 
 PROMPTS = [
@@ -31,9 +31,9 @@ PROMPTS = [
 
 @asynccontextmanager
 async def ours(url: str) -> AsyncIterator[Claude]:
-    async with aiohttp.ClientSession() as session:
-        yield Claude(session=session, credentials=fixed("k", "test"), url=f"{url}/v1/messages",
-                     retries=Retries(most=0, sleep=asyncio.sleep), connect_timeout=5, idle_timeout=5)
+    async with open_transport(f"{url}/v1/messages", connections=10, timeout=5) as transport:
+        yield Claude(transport=transport, credentials=fixed("k", "test"),
+                     retries=Retries(most=0, sleep=asyncio.sleep), idle_timeout=5)
 
 
 def theirs(url: str) -> anthropic.AsyncAnthropic:

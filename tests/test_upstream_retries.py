@@ -12,7 +12,9 @@ from aioapp.generation import Call, compose
 from aioapp.layers import metered, timed
 from aioapp.messages.events import Usage
 from aioapp.upstream.claude import Claude, unanswered
+from aioapp.upstream.proxied import failure
 from aioapp.upstream.retries import Retries
+from aioapp.upstream.session import open_transport
 from tests.test_upstream import Waits, call, claude, cut_before_a_byte, failing, never, streaming
 from tests.upstreams import BLOCK, MESSAGE, START, Connection, Script, delta, frame, upstream, whole
 
@@ -103,7 +105,7 @@ async def test_a_connection_that_could_not_be_made_is_tried_again_and_takes_noth
 async def test_a_connection_that_takes_too_long_to_be_made_is_one_that_could_not_be(error: Exception) -> None:
     asked = call()
     asked.generation.meter.ask()
-    refusal = unanswered(error, asked)
+    refusal = unanswered(failure(error), asked)
     assert (refusal.transient, str(refusal.error)) == (True, "Claude could not be reached.")
     asked.generation.meter.cut(asked, by_us=True)
     assert asked.generation.meter.usage == Usage()
@@ -116,9 +118,9 @@ async def test_a_call_that_is_stopped_while_it_waits_for_its_next_try_takes_noth
         waiting.set()
         await asyncio.Event().wait()
 
-    async with upstream(failing(529)) as server, aiohttp.ClientSession() as session:
-        client = Claude(session=session, credentials=fixed("k", "test"), url=server.url, connect_timeout=5,
-                        idle_timeout=5, retries=Retries(sleep=sleep))
+    async with upstream(failing(529)) as server, open_transport(server.url, connections=1, timeout=5) as transport:
+        client = Claude(transport=transport, credentials=fixed("k", "test"), idle_timeout=5,
+                        retries=Retries(sleep=sleep))
         task = asyncio.create_task(drive(client, asked))
         await waiting.wait()
         task.cancel()

@@ -4,7 +4,7 @@ import json
 import aiohttp
 import pytest
 
-from aioapp.upstream.session import client_session, proxy_for
+from aioapp.upstream.session import open_transport, proxy_for
 from tests.conftest import Serve
 from tests.upstreams import MESSAGE, Connection, upstream, whole
 
@@ -37,14 +37,21 @@ async def test_a_call_goes_through_the_proxy(
     assert proxy.seen[0].head == f"POST {URL} HTTP/1.1"
 
 
-async def test_no_cookie_is_kept_and_no_compression_asked_for() -> None:
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_no_cookie_is_kept_and_no_compression_asked_for(
+        proxied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     async def baking(connection: Connection) -> None:
         await connection.answer(200, json.dumps(MESSAGE).encode(), set_cookie="session=1")
 
-    async with upstream(baking) as server, client_session(url=server.url, connections=1) as session:
-        for _ in range(2):
-            async with session.post(server.url, data=b"{}") as response:
-                await response.read()
+    async with upstream(baking) as server:
+        monkeypatch.setenv("http_proxy", server.url if proxied else "")
+        url = "http://claude.test/" if proxied else server.url
+        async with open_transport(url, connections=1, timeout=5) as transport:
+            for _ in range(2):
+                response = await transport.post(b"{}", {}, silence=5)
+                while await response.read():
+                    pass
+                response.release()
     assert "cookie" not in server.seen[1].headers
     assert server.seen[0].headers["accept-encoding"] == "identity"
     assert server.seen[0].headers["user-agent"].startswith("aioapp/")

@@ -5,14 +5,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-import aiohttp
-
 from aioapp.credentials import Credentials
 from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch, Call
-from aioapp.upstream import error_mapping, request
+from aioapp.upstream import error_mapping
 from aioapp.upstream.retries import Retries, is_transient
 from aioapp.upstream.stream import in_one_piece, is_plain, read_at_most, streamed
+from aioapp.upstream.transport import Broken, NotConnected, Response, Silent, Transport
 
 LARGEST_ERROR = 2**16
 """Bytes of an error that are looked at."""
@@ -32,36 +31,34 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claude:
-    """The Messages API under `url`. `idle_timeout` is in seconds between two reads of a streamed answer."""
+    """The Messages API. `idle_timeout` is in seconds between two reads of a streamed answer."""
 
-    session: aiohttp.ClientSession
+    transport: Transport
     credentials: Credentials
-    url: str
     retries: Retries
-    connect_timeout: float
     idle_timeout: float
 
     async def generate(self, call: Call) -> AsyncGenerator[Batch, None]:
         """The innermost `Generate`. Closing it closes the connection, which stops Claude."""
-        call.generation.meter.spare()  # so far nothing is asked
+        meter = call.generation.meter
+        meter.spare()  # so far nothing is asked
         response = await self._connect(call)
         try:
             async with aclosing(answered(response, call)) as batches:
                 async for batch in batches:
                     yield batch
         except UpstreamFailed:
-            call.generation.meter.lose(call)
+            meter.lose(call)
             raise
-        except (aiohttp.ClientError, OSError) as error:
-            call.generation.meter.lose(call)
+        except (Silent, Broken) as error:
+            meter.lose(call)
             raise error_mapping.of_exception(error) from error
         finally:
             response.release()
 
-    async def _connect(self, call: Call) -> aiohttp.ClientResponse:
+    async def _connect(self, call: Call) -> Response:
         """An answer with status 200, of which nothing has been read, after as many tries as `retries` allows."""
-        body = call.prompt.body(live=call.live)
-        attempt = 0
+        body, request_id, attempt = call.prompt.body(live=call.live), call.admission.request_id, 0
         while True:
             attempt += 1
             tried = await self._try(call, body)
@@ -70,37 +67,33 @@ class Claude:
             left = call.deadline - asyncio.get_running_loop().time()
             wait = self.retries.wait_before(attempt, asked=tried.asked, left=left) if tried.transient else None
             if wait is None:
-                log.warning("%s: try %d failed (%s), given up", call.admission.request_id, attempt, tried.why)
+                log.warning("%s: try %d failed (%s), given up", request_id, attempt, tried.why)
                 raise tried.error
-            log.info("%s: try %d failed (%s), next in %.2f s", call.admission.request_id, attempt, tried.why, wait)
+            log.info("%s: try %d failed (%s), next in %.2f s", request_id, attempt, tried.why, wait)
             await self.retries.sleep(wait)
 
-    async def _try(self, call: Call, body: bytes) -> aiohttp.ClientResponse | Refusal:
-        credentials = await self.credentials.headers()
-        call.generation.meter.ask()
+    async def _try(self, call: Call, body: bytes) -> Response | Refusal:
+        credentials, meter = await self.credentials.headers(), call.generation.meter
+        headers = {**credentials, "Content-Type": "application/json", **call.prompt.headers()}
+        meter.ask()
         try:
-            response = await self._post(body, request.headers(call.prompt, credentials), live=call.live)
-        except (aiohttp.ClientError, OSError) as error:
+            # An answer in one piece is silent until it is complete: only the deadline bounds it.
+            response = await self.transport.post(body, headers, silence=self.idle_timeout if call.live else None)
+        except (NotConnected, Silent, Broken) as error:
             return unanswered(error, call)
         if response.status == 200:
             self.credentials.accepted()
             return response
-        call.generation.meter.spare()
+        meter.spare()
         refusal = await refused(response)
         if response.status in (401, 403) and self.credentials.refused(credentials):
             return replace(refusal, transient=True)
         return refusal
 
-    async def _post(self, body: bytes, headers: dict[str, str], *, live: bool) -> aiohttp.ClientResponse:
-        # An answer in one piece is silent until it is complete: only the deadline bounds it.
-        idle = self.idle_timeout if live else None
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.connect_timeout, sock_read=idle)
-        return await self.session.post(self.url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
 
-
-def answered(response: aiohttp.ClientResponse, call: Call) -> AsyncGenerator[Batch, None]:
+def answered(response: Response, call: Call) -> AsyncGenerator[Batch, None]:
     """What an answer with status 200 says."""
-    match response.content_type:
+    match response.headers.get("content-type", "").partition(";")[0].strip().lower():
         case "text/event-stream" | "application/json" if not is_plain(response):
             raise UpstreamFailed("Claude's answer is compressed, which was not asked for.")
         case "text/event-stream":
@@ -119,19 +112,21 @@ def unanswered(error: Exception, call: Call) -> Refusal:
     own doing, so `metered` accounts for it.
     """
     match error:
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
+        case NotConnected():
             call.generation.meter.spare()
-        case aiohttp.SocketTimeoutError():
+        case Silent():
             return Refusal(error_mapping.of_exception(error), transient=False, why="silence")
         case _:
             call.generation.meter.lose(call)
     return Refusal(error_mapping.of_exception(error), transient=True, why=type(error).__name__)
 
 
-async def refused(response: aiohttp.ClientResponse) -> Refusal:
+async def refused(response: Response) -> Refusal:
     """What an answer other than 200 means."""
-    async with response:
+    try:
         body = await read_at_most(response, LARGEST_ERROR)
+    finally:
+        response.release()
     return Refusal(
         error_mapping.of_status(response.status, headers=response.headers, body=body),
         transient=is_transient(response.status, response.headers),

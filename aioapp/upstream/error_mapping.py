@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import ceil
 
-import aiohttp
 import jiter
 
 from aioapp import errors
 from aioapp.messages.events import Event, payload
+from aioapp.upstream.transport import NotConnected, Silent
 
 LONGEST_RETRY_AFTER = 3600
 """Seconds that a caller is asked to wait at most, whatever Claude asks."""
@@ -73,9 +73,9 @@ KINDS: Mapping[str, Callable[[str], errors.AppError]] = {
 def of_exception(error: Exception) -> errors.AppError:
     """The error for a connection that failed. The exception's own text stays out: it names addresses of ours."""
     match error:
-        case aiohttp.SocketTimeoutError():
+        case Silent():
             return errors.UpstreamSilent()
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+        case NotConnected():
             return errors.UpstreamFailed("Claude could not be reached.")
     return errors.UpstreamFailed("The connection to Claude broke.")
 

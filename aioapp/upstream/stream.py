@@ -3,14 +3,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 
-import aiohttp
-
 from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch
 from aioapp.messages.events import Event
 from aioapp.upstream import error_mapping
 from aioapp.upstream.event_parser import Frames
 from aioapp.upstream.order import Order
+from aioapp.upstream.transport import Broken, Response, Silent
 
 LARGEST_ANSWER = 32 * 2**20
 """Bytes. The longest answers of Claude's take about half of it as events."""
@@ -23,25 +22,25 @@ LARGEST_END = 2**16
 TOO_LARGE = f"Claude's answer is larger than {LARGEST_ANSWER // 2**20} MiB."
 
 
-def is_plain(response: aiohttp.ClientResponse) -> bool:
+def is_plain(response: Response) -> bool:
     """Whether the body came as it was written. We ask for no other (RFC 9110 §12.5.3) and unpack none: some explode."""
-    return response.headers.get("Content-Encoding", "identity").strip().lower() in ("identity", "")
+    return response.headers.get("content-encoding", "identity").strip().lower() in ("identity", "")
 
 
-async def read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read_at_most(response: Response, limit: int) -> bytes:
     """The first `limit` bytes of an error's body, as far as they came: its status says enough."""
-    pieces = []
-    with suppress(aiohttp.ClientError, OSError):
-        while limit > 0 and (piece := await response.content.read(limit)):
+    pieces, left = [], limit
+    with suppress(Silent, Broken):
+        while left > 0 and (piece := await response.read()):
             pieces.append(piece)
-            limit -= len(piece)
-    return b"".join(pieces)
+            left -= len(piece)
+    return b"".join(pieces)[:limit]
 
 
-async def in_one_piece(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
+async def in_one_piece(response: Response) -> AsyncGenerator[Batch, None]:
     """The answer as one event. Raises `UpstreamFailed` where it is too large."""
     pieces, left = [], LARGEST_ANSWER
-    while piece := await response.content.readany():
+    while piece := await response.read():
         pieces.append(piece)
         left -= len(piece)
         if left < 0:
@@ -49,27 +48,13 @@ async def in_one_piece(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch
     yield [Event("message", b"".join(pieces))]
 
 
-async def read(content: aiohttp.StreamReader) -> bytes:
-    """Some of the body, nothing at its end. Where the connection broke, what came before that comes first."""
-    try:
-        return await content.readany()
-    except (aiohttp.ClientError, OSError) as error:
-        # aiohttp raises a failure before it gives what it still holds, unless it has forgotten it for a moment.
-        content.set_exception(None)  # type: ignore[arg-type]
-        held = content.read_nowait()
-        content.set_exception(error)
-        if held:
-            return held
-        raise
-
-
-async def streamed(response: aiohttp.ClientResponse) -> AsyncGenerator[Batch, None]:
+async def streamed(response: Response) -> AsyncGenerator[Batch, None]:
     """The events of a stream in the order that `aioapp.messages.events` draws.
 
     Raises the error that says what was wrong with it, but not before what came ahead of that.
     """
     frames, order, left = Frames(), Order(), LARGEST_ANSWER
-    while data := await read(response.content):
+    while data := await response.read():
         for piece in sliced(data):
             batch, failure = sound(frames.feed(piece), order)
             if batch:
@@ -111,7 +96,7 @@ def sound(batch: list[Event], order: Order) -> tuple[list[Event], AppError | Non
     return batch, None
 
 
-async def read_rest(response: aiohttp.ClientResponse) -> None:
+async def read_rest(response: Response) -> None:
     """Read to the end of the body, if that comes soon. Else the connection is closed, as it is with all that is left
     unread."""
     with suppress(TimeoutError):
