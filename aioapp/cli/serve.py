@@ -1,5 +1,6 @@
 """The command line: `python -m aioapp`."""
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -73,6 +74,9 @@ async def serve(settings: Settings, listening: socket.socket, *, build: Build | 
     await runner.setup()
     try:
         await SockSite(runner, listening, backlog=BACKLOG).start()
+        # What was loaded by now stays: nothing of it need be looked at again for what could be freed.
+        gc.collect()
+        gc.freeze()
         if lifeline is None:
             greet(listening)
         await stop.wait()

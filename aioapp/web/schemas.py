@@ -1,5 +1,6 @@
 """The schemas that several endpoints share. What only one of them has stands in its own file."""
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from itertools import islice
 from typing import Any, get_args
 
@@ -7,6 +8,7 @@ from marshmallow import RAISE, Schema, fields, validate
 
 from aioapp.messages.prompt import Effort
 from aioapp.web.fields import MOST_PROBLEMS, choice, many, number, text
+from aioapp.web.quick_validation import Quick, derived
 
 MOST_TEXT = 500_000
 """Characters of a conversation's turn, or of what holds for all of it. A body of 1 MiB holds little more."""
@@ -25,6 +27,11 @@ class Body(Schema):
         "unknown": "value_error.extra|extra fields not permitted",
         "type": "type_error.dict|value is not a valid dict",
     }
+
+    @cached_property
+    def quick(self) -> Quick | None:
+        """The quick way to load what is plain and valid."""
+        return derived(self, loads=Body.load)
 
     def load(self, data: Any, **more: Any) -> Any:
         """Of unknown fields, no more are looked at than are told: each costs, and there may be any number of them."""

@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError, missing
 
 from aioapp.errors import ValidationFailed
 from aioapp.web.fields import MOST_PROBLEMS
+from aioapp.web.schemas import Body
 
 MOST_VALUES = 10_000
 """Of commas, of lists, of objects and of texts in a body: every value begins with one of them or comes after one."""
@@ -54,6 +55,8 @@ def loaded(schema: Schema, value: Any, *, where: str = "body") -> dict[str, Any]
 
     `where` the value stood is the first part of each row's `loc`.
     """
+    if isinstance(schema, Body) and schema.quick is not None and (plain := schema.quick(value)) is not None:
+        return plain
     try:
         body: dict[str, Any] = schema.load(value)
     except ValidationError as error:
