@@ -21,6 +21,7 @@ from aioapp.web.access.policy import admitted, serve
 from aioapp.web.access.ratelimit_headers import tell_limits
 from aioapp.web.context import SERVICES
 from aioapp.web.cors import allow_origins
+from aioapp.web.event_stream import HEARTBEATS, Heartbeats
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.websocket import SOCKET_SESSIONS, close_sockets
@@ -48,12 +49,13 @@ def create_app(
     app.on_response_prepare.append(tell_limits)
     serve(app, endpoints(operations))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
-    app[SOCKET_SESSIONS] = set()
+    app[SOCKET_SESSIONS], app[HEARTBEATS] = set(), Heartbeats()
     app[BOUNDS] = bounds(settings)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with opened(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
             yield
+            app[HEARTBEATS].close()
 
     app.cleanup_ctx.append(run)
     app.on_shutdown.append(lambda app: drain(app, settings.shutdown_timeout))

@@ -74,15 +74,20 @@ class Meter:
 
     def see(self, batch: "Batch") -> tuple["Batch", UpstreamFailed | None]:
         """Take events in; gives those that make sense, and what is wrong with the one after them."""
+        uncounted = self._uncounted
         for count, event in enumerate(batch):
-            if event.name == "content_block_delta":
-                self._uncounted += max(1, len(event.raw) - AROUND_TEXT)
-            elif event.name in TELLING:
+            name, raw = event
+            if name == "content_block_delta":
+                size = len(raw) - AROUND_TEXT
+                uncounted += size if size > 0 else 1
+            elif name in TELLING:
                 try:
                     self.summary.add(event)
                 except UpstreamFailed as error:
+                    self._uncounted = uncounted
                     return batch[:count], error
-                self._uncounted = 0
+                uncounted = 0
+        self._uncounted = uncounted
         return batch, None
 
     def cut(self, call: "Call", *, by_us: bool) -> None:

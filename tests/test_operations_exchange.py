@@ -31,8 +31,7 @@ NONSENSE = {
     "an end too early": Event("message_stop", b"{}"),
 }
 FORMS: dict[str, Callable[[Exchange], object]] = {
-    "whole": lambda exchange: exchange.whole(), "pieces": lambda exchange: exchange.pieces(),
-    "frames": lambda exchange: exchange.frames()}
+    "whole": lambda exchange: exchange.whole(), "pieces": lambda exchange: exchange.pieces()}
 
 
 def asked(generate: Generate, *, counted: int = 0) -> Exchange:

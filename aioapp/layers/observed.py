@@ -19,9 +19,8 @@ def observed(*, began: Observer, ended: Iterable[Observer]) -> Layer:
                     async for batch in batches:
                         if generation.first is None:
                             generation.first = clock() - start
-                        for event in batch:
-                            if event.name in TELLING:
-                                answer.follow(event, claude)
+                        for event in [event for event in batch if event[0] in TELLING]:
+                            answer.follow(event, claude)
                         yield batch
                 generation.outcome = "completed"
             except AppError as error:

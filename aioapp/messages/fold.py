@@ -1,5 +1,6 @@
 """Makes one message of the events that tell it."""
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
 from typing import Any
 
@@ -7,14 +8,21 @@ from aioapp.errors import UpstreamFailed
 from aioapp.messages.events import Event, Message, payload
 
 
+USUAL_DELTA = re.compile(
+    rb'\{"type": ?"content_block_delta", ?"index": ?(0|[1-9][0-9]{0,3}), ?'
+    rb'"delta": ?\{"type": ?"text_delta", ?"text": ?"([^"\\\x00-\x1f\x80-\xff]+)"\} *\}')
+"""A piece of text as Claude writes it, if nothing in it is escaped or needs a look: most pieces are like that."""
+
+
 class Fold:
     """Gathers a stream's events into the message that they tell, one event at a time."""
 
-    __slots__ = ("_body", "_texts")
+    __slots__ = ("_body", "_texts", "_writers")
 
     def __init__(self) -> None:
         self._body: dict[str, Any] = {}
         self._texts: dict[int, StringIO] = {}  # a list of pieces would take ten times as much memory
+        self._writers: dict[bytes, Callable[[str], object]] = {}  # of the open blocks of text, by index as it is sent
 
     def add(self, event: Event) -> str:
         """Take one event in, and give the text that it adds to the answer, most often none.
@@ -25,6 +33,32 @@ class Fold:
             return self._take(event)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
             raise UpstreamFailed(f"Claude sent a {event.name} event that makes no sense here.") from None
+
+    def add_all(self, batch: Iterable[Event]) -> tuple[list[str], UpstreamFailed | None]:
+        """Take events in; gives the pieces of text that they add, and what is wrong with the one behind those.
+
+        What is done for each delta of each stream is done here, without a call of ours.
+        """
+        pieces: list[str] = []
+        usual, writers, begun = USUAL_DELTA.fullmatch, self._writers, 0
+        write: Callable[[str], object] = nothing
+        for event in batch:
+            name, raw = event
+            if name == "content_block_delta" and (found := usual(raw)) and (other := writers.get(found[1])):
+                if other is not write:
+                    write("".join(pieces[begun:]))
+                    write, begun = other, len(pieces)
+                pieces.append(found[2].decode())
+                continue
+            write("".join(pieces[begun:]))
+            write = nothing
+            try:
+                if piece := self.add(event):
+                    pieces.append(piece)
+            except UpstreamFailed as error:
+                return pieces, error
+        write("".join(pieces[begun:]))
+        return pieces, None
 
     def so_far(self) -> Mapping[str, Any]:
         """The message's body as far as it is known: empty before the stream has begun."""
@@ -110,17 +144,24 @@ class Fold:
         written = self._texts.get(index)
         if written is None:
             written = self._texts[index] = StringIO()
+            if self._body["content"][index]["type"] == "text":
+                self._writers[b"%d" % index] = written.write
         written.write(piece)
         return piece
 
     def _close(self, index: int) -> None:
         block, written = self._block(index), self._texts.pop(index, None)
+        self._writers.pop(b"%d" % index, None)
         text = written.getvalue() if written else ""
         match block["type"]:
             case "text" | "thinking" as kind:
                 block[kind] += text
             case _ if text:
                 block["input"] = payload(Event("input_json", text.encode()))
+
+
+def nothing(text: str) -> None:
+    """Where there is nothing to be written."""
 
 
 def is_block(block: object) -> bool:

@@ -13,7 +13,7 @@ from aioapp.upstream.transport import Broken, Response, Silent
 
 LARGEST_ANSWER = 32 * 2**20
 """Bytes. The longest answers of Claude's take about half of it as events."""
-SLICE = 2**13
+SLICE = 2**14
 """Bytes that are made into events at a time: as such they take several times as much memory."""
 LINGER = 0.2
 """Seconds to wait, after the last event, for the end of the body: a connection read to its end can be used again."""

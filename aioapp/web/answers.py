@@ -2,6 +2,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 
 from aioapp.errors import AppError, ValidationFailed
@@ -20,7 +21,15 @@ def now() -> str:
 
 def encode(value: Mapping[str, Any]) -> bytes:
     """JSON on one line, whoever reads it: some clients break lines at U+0085, U+2028 and U+2029 too."""
-    text = JSON.encode(value)
+    return on_one_line(JSON.encode(value))
+
+
+def encode_text(text: str) -> bytes:
+    """The same of a text alone, several times as fast."""
+    return on_one_line(encode_basestring(text))
+
+
+def on_one_line(text: str) -> bytes:
     if not text.isascii():
         text = text.replace("\u0085", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return text.encode()

@@ -1,14 +1,12 @@
 """One request of an operation on its way, and the forms in which it can be answered."""
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-from aioapp import errors
-from aioapp.generation import Admission, Batch, Call, Generate
-from aioapp.messages.events import Message
+from aioapp.generation import Admission, Call, Generate
 from aioapp.messages.fold import Fold
 from aioapp.services import Services
 from aioapp.web import answers
@@ -28,64 +26,40 @@ class Exchange:
     extra: Mapping[str, Any]
     generate: Generate
 
+    folded: Fold = field(default_factory=Fold)
+
     async def whole(self) -> answers.Object:
         """The answer in one piece."""
-        folded = Fold()
         async with aclosing(self.generate(self.call)) as batches:
             async for batch in batches:
-                _, failure = added(folded, batch)
+                _, failure = self.folded.add_all(batch)
                 if failure is not None:
                     await batches.athrow(failure)
-        return self._answer(folded.message())
+        return self.answer()
 
     async def pieces(self) -> AsyncGenerator[list[str], None]:
         """The answer's text as it arrives: a list of pieces for each read from Claude.
 
         Raises `UpstreamFailed` in the end where all of it is no whole answer.
         """
-        folded = Fold()
         async with aclosing(self.generate(self.call)) as batches:
             async for batch in batches:
-                pieces, failure = added(folded, batch)
+                pieces, failure = self.folded.add_all(batch)
                 if pieces:
                     yield pieces
                 if failure is not None:
                     await batches.athrow(failure)
-        folded.message()
+        self.folded.message()
 
-    async def frames(self) -> AsyncGenerator[list[answers.Object], None]:
-        """The answer as `start`, `delta`… and `done`. `start` waits for the first piece: until then all may fail."""
-        folded, begun = Fold(), False
-        async with aclosing(self.generate(self.call)) as batches:
-            async for batch in batches:
-                pieces, failure = added(folded, batch)
-                if pieces:
-                    yield [*([] if begun else [self._start()]), *[{"type": "delta", "text": text} for text in pieces]]
-                    begun = True
-                if failure is not None:
-                    await batches.athrow(failure)
-        yield [*([] if begun else [self._start()]), {"type": "done", **self._answer(folded.message())}]
-
-    def _start(self) -> answers.Object:
+    def start(self) -> answers.Object:
+        """What comes before the first piece: until then all may fail."""
         return {"type": "start", "model": self.call.prompt.model, "request_id": self.call.admission.request_id}
 
-    def _answer(self, message: Message) -> answers.Object:
-        said = answers.answer(message, prompt=self.call.prompt.text, warnings=self.warnings,
+    def answer(self) -> answers.Object:
+        """What was answered, once all of it is there."""
+        said = answers.answer(self.folded.message(), prompt=self.call.prompt.text, warnings=self.warnings,
                               request_id=self.call.admission.request_id)
         return {**said, **self.extra}
-
-
-def added(folded: Fold, batch: Batch) -> tuple[list[str], errors.UpstreamFailed | None]:
-    """Take the batch in; gives the pieces of text that it adds, and what is wrong with what came behind them."""
-    pieces: list[str] = []
-    for event in batch:
-        try:
-            text = folded.add(event)
-        except errors.UpstreamFailed as error:
-            return pieces, error
-        if text:
-            pieces.append(text)
-    return pieces, None
 
 
 def exchange(

@@ -1,6 +1,7 @@
 """What is said on one open socket: frames in, generations side by side, frames out."""
 import asyncio
 import time
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,6 +22,7 @@ from aioapp.web.operations.socket_request import SocketRequest, Understand, id_o
 from aioapp.web.validation import give_way
 
 MOST_AT_ONCE = 8
+DELTA = b'{"type":"delta","text":%b%b'
 ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
@@ -155,15 +157,15 @@ class SocketSession:
 
     async def _streamed(self, exchanged: Exchange, id: str | None) -> answers.Object:
         """Send all frames but the last, which is returned."""
-        last: answers.Object = {}
-        async with aclosing(exchanged.frames()) as batches:
-            async for frames in batches:
-                for frame in frames:
-                    if frame["type"] == "done":
-                        last = frame
-                    else:
-                        await self._send(frame, id)
-        return last
+        start = [encoded(exchanged.start(), id)]
+        tail = b"}" if id is None else b',"id":%b}' % answers.encode_text(id)
+        async with aclosing(exchanged.pieces()) as batches:
+            async for pieces in batches:
+                await self._write([*start, *[DELTA % (answers.encode_text(text), tail) for text in pieces]])
+                start = []
+        if start:
+            await self._write(start)
+        return {"type": "done", **exchanged.answer()}
 
     async def _exchange(self, asked: SocketRequest, caller: Caller) -> Exchange:
         assert asked.operation is not None
@@ -179,7 +181,30 @@ class SocketSession:
         await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=error.title.encode())
 
     async def _send(self, frame: answers.Object, id: str | None) -> None:
-        """Send one frame and wait until it is taken: what nobody reads must not pile up here, and its caller is hung up
-        on (see `Connection`)."""
-        await self.socket.send_frame(answers.encode(frame if id is None else {**frame, "id": id}), WSMsgType.TEXT)
+        await self._write([encoded(frame, id)])
+
+    async def _write(self, texts: Iterable[bytes]) -> None:
+        """Send a frame for each text, all in one write, and wait until they are taken.
+
+        What nobody reads must not pile up here, and its caller is hung up on (see `Connection`). aiohttp's own writer
+        would make a write of each frame; its pings and its last frame may come between two of ours.
+        """
+        transport = self.request.transport
+        if self.socket.closed or transport is None or transport.is_closing():
+            raise ConnectionResetError("The socket is closed.")
+        transport.write(b"".join(map(text_frame, texts)))
         await self.request.writer.drain()
+
+
+def encoded(frame: answers.Object, id: str | None) -> bytes:
+    return answers.encode(frame if id is None else {**frame, "id": id})
+
+
+def text_frame(text: bytes) -> bytes:
+    """A frame that is a whole message of text; a server's are not masked (RFC 6455 §5.2)."""
+    size = len(text)
+    if size < 126:
+        return b"\x81%c%b" % (size, text)
+    if size < 2**16:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), text)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), text)

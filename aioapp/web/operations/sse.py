@@ -1,5 +1,5 @@
 """An operation's answer as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -9,7 +9,7 @@ from aioapp.web import answers
 from aioapp.web.context import REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Endpoint, read_body
 from aioapp.web.error_responses import as_app_error, has_left
-from aioapp.web.event_stream import EventStream, kept_alive
+from aioapp.web.event_stream import HEARTBEATS, EventStream
 from aioapp.web.fields import choice
 from aioapp.web.operations.exchange import Exchange, requested
 from aioapp.web.operations.operation import UPSTREAM_ERRORS, Operation
@@ -48,7 +48,8 @@ async def answered(
         request: web.Request, exchange: Exchange, *, send: Callable[[Exchange, EventStream], Awaitable[None]],
 ) -> web.StreamResponse:
     services = request.app[SERVICES]
-    async with kept_alive(EventStream(request=request), heartbeat=services.heartbeat) as events:
+    stream, heartbeats = EventStream(request=request), request.app[HEARTBEATS]
+    async with heartbeats.kept_alive(stream, heartbeat=services.heartbeat) as events:
         try:
             await send(exchange, events)
         except Exception as error:
@@ -62,18 +63,29 @@ async def answered(
 async def send_text(exchange: Exchange, events: EventStream) -> None:
     async with aclosing(exchange.pieces()) as batches:
         async for pieces in batches:
-            await events.send(b"".join(map(text_event, pieces)))
+            await events.send(text_events(pieces))
     await events.end(DONE)
 
 
 async def send_events(exchange: Exchange, events: EventStream) -> None:
-    async with aclosing(exchange.frames()) as batches:
-        async for frames in batches:
-            await events.send(b"".join(object_event(frame["type"], frame) for frame in frames))
+    start = [object_event("start", exchange.start())]
+    async with aclosing(exchange.pieces()) as batches:
+        async for pieces in batches:
+            await events.send(b"".join([*start, *map(delta_event, pieces)]))
+            start = []
+    await events.send(b"".join([*start, object_event("done", {"type": "done", **exchange.answer()})]))
     await events.end()
 
 
 FORMATS: Mapping[str, Callable[[Exchange, EventStream], Awaitable[None]]] = {"text": send_text, "events": send_events}
+
+
+def text_events(pieces: Sequence[str]) -> bytes:
+    """The pieces as one event each. Nearly always, no text has anything to be looked at."""
+    text = "\n\ndata: ".join(pieces)
+    if text.count("\n") == 2 * len(pieces) - 2 and "\r" not in text and "[DONE]" not in text:
+        return f"data: {text}\n\n".encode()
+    return b"".join(map(text_event, pieces))
 
 
 def text_event(text: str) -> bytes:
@@ -89,6 +101,10 @@ def text_event(text: str) -> bytes:
     if "\n" in text or "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\ndata: ")
     return f"data: {text}\n\n".encode()
+
+
+def delta_event(text: str) -> bytes:
+    return b'event: delta\ndata: {"type":"delta","text":%b}\n\n' % answers.encode_text(text)
 
 
 def object_event(name: str, value: Mapping[str, Any]) -> bytes:
