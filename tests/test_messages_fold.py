@@ -31,8 +31,8 @@ def delta(index: int, text: str, kind: str, spaced: bool) -> Event:
 START = event({"type": "message_start", "message": {
     "type": "message", "model": "m", "content": [], "stop_reason": None, "usage": {"input_tokens": 1}}})
 ODD = st.sampled_from([
-    *(Event("content_block_delta", b'{"type":"content_block_delta","index":%b,"delta":{"type":"text_delta","text":"%b"}}'
-            % odd) for odd in ((b"01", b"x"), (b"0", b"\xff"), (b"0", b"\t"))),
+    *(Event("content_block_delta", b'{"type":"content_block_delta","index":%b,"delta":{"type":"text_delta",'
+            b'"text":"%b"}}' % odd) for odd in ((b"01", b"x"), (b"0", b"\xff"), (b"0", b"\t"))),
     Event("content_block_delta", b"{}"), Event("ping", b"{}"), Event("message_stop", b"{}"),
     event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}})])
 EVENTS = st.lists(st.one_of(

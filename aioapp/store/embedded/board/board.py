@@ -28,6 +28,9 @@ class Board(Protocol):
 
     def __exit__(self, *raised: object) -> None: ...
 
+    def trim(self) -> None:
+        """Let the memory go that was only looked at: all of it was, when it was opened."""
+
     def ended(self, columns: Iterable[int]) -> list[int]:
         """Which of the processes that had these columns have ended."""
 
@@ -53,6 +56,9 @@ class PrivateBoard:
         pass
 
     def __exit__(self, *raised: object) -> None:
+        pass
+
+    def trim(self) -> None:
         pass
 
     def ended(self, columns: Iterable[int]) -> list[int]:

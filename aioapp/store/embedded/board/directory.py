@@ -44,6 +44,7 @@ class Directory:
         self.overflow = Account(board.words, ACCOUNTS * SIZE, process_slot=board.process_slot)
         with self as now:
             self._inherit(int(now))
+        board.trim()
 
     def __enter__(self) -> float:
         self.board.__enter__()

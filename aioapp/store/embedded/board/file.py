@@ -16,7 +16,7 @@ import stat
 import time
 from collections.abc import Iterable
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from mmap import mmap
+from mmap import MADV_DONTNEED, mmap
 from pathlib import Path
 
 from aioapp.store.embedded.board.account import PROCESSES
@@ -70,6 +70,9 @@ class SharedBoard:
 
     def __exit__(self, *raised: object) -> None:
         flock(self._file, LOCK_UN)
+
+    def trim(self) -> None:
+        self._map.madvise(MADV_DONTNEED)  # of a file that is shared, nothing is lost by it
 
     def ended(self, columns: Iterable[int]) -> list[int]:
         return [process for process in columns if process != self.process_slot and self._has_ended(process)]
