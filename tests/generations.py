@@ -34,15 +34,15 @@ class Clock:
 class Counted(Summary):
     """An answer of which is known what it says, without the events that say it."""
 
-    __slots__ = ("_counted",)
+    __slots__ = ("_given",)
 
     def __init__(self, model: str | None, usage: Usage) -> None:
         super().__init__()
-        self.model, self.stop_reason, self._counted = model, "end_turn", usage
+        self.model, self.stop_reason, self._given = model, "end_turn", usage
 
     @property
     def usage(self) -> Usage:
-        return self._counted
+        return self._given
 
 
 def ended(

@@ -10,7 +10,7 @@ from aioapp.messages.estimate import most_tokens
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Role = Literal["user", "assistant"]
 
-JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 """As short as it can be: escapes would make six bytes of a letter that has two."""
 VERSION = "2026-10-21"
 VERSION_WITH_TEMPERATURE = "2023-06-01"

@@ -10,11 +10,12 @@ TELLING = frozenset({"message", "message_start", "message_delta"})
 class Summary:
     """Gathered from the events that tell it, one at a time; what is no sane value counts as none."""
 
-    __slots__ = ("_last", "_usage", "begun", "model", "stop_reason")
+    __slots__ = ("_counted", "_last", "_usage", "begun", "model", "stop_reason")
 
     def __init__(self) -> None:
         self._last: Event | None = None
         self._usage: dict[str, Any] = {}
+        self._counted: Usage | None = None
         self.begun = False
         self.model: str | None = None
         self.stop_reason: str | None = None
@@ -37,17 +38,20 @@ class Summary:
             self.stop_reason = reason
         if isinstance(usage := said.get("usage"), dict):
             self._usage.update(usage)
+            self._counted = None
 
     def follow(self, event: Event, other: "Summary") -> None:
         """As `add`, where `other` has most likely just taken in the same: nothing is parsed twice."""
         if other._last is not event:
             return self.add(event)
-        self._last, self._usage, self.begun = event, dict(other._usage), True
+        self._last, self._usage, self._counted, self.begun = event, dict(other._usage), other.usage, True
         self.model, self.stop_reason = other.model, other.stop_reason
 
     @property
     def usage(self) -> Usage:
-        return Usage.of(self._usage)
+        if self._counted is None:
+            self._counted = Usage.of(self._usage)
+        return self._counted
 
 
 def stopping(delta: object) -> dict[str, Any]:

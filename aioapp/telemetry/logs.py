@@ -38,6 +38,11 @@ class AccessRecord:
                 f"{self.seconds * 1e3:.1f} ms {self.request_id}{tail}")
 
 
+def is_logged() -> bool:
+    """Whether requests are logged: else none need be told."""
+    return requests.isEnabledFor(logging.INFO)
+
+
 def log_request(seen: AccessRecord) -> None:
     """One line for each request, those included that their caller left."""
     requests.info(seen)

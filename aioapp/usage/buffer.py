@@ -84,6 +84,8 @@ MOST_TOKENS = 10**9
 
 def plain(text: object, *, most: int = LONGEST_NAME) -> str:
     """At most so many characters, and only such as UTF-8 can write."""
+    if type(text) is str and len(text) <= most and text.isascii():
+        return text
     return str(text)[:most].encode("utf-8", "replace").decode()
 
 

@@ -4,7 +4,7 @@ import time
 from aiohttp import web
 
 from aioapp.generation import Generation
-from aioapp.telemetry.logs import AccessRecord, log_request
+from aioapp.telemetry.logs import AccessRecord, is_logged, log_request
 from aioapp.web.context import BEGAN, CALLER, GENERATION, REQUEST_ID, SERVICES
 
 LEFT = 499
@@ -15,10 +15,11 @@ def log_exchange(request: web.Request, status: int | None) -> None:
     """`status` is None where the caller has left."""
     caller, generation = request.get(CALLER), request.get(GENERATION)
     seconds = time.perf_counter() - request[BEGAN]
-    log_request(AccessRecord(
-        remote=request.remote or "", key=caller.key if caller else None, method=request.method,
-        path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
-        generation=generation))
+    if is_logged():
+        log_request(AccessRecord(
+            remote=request.remote or "", key=caller.key if caller else None, method=request.method,
+            path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
+            generation=generation))
     metrics = request.app[SERVICES].metrics
     metrics.request(method=request.method, path=pattern(request), status=status or LEFT, seconds=seconds)
     if generation and generation.outcome == "completed" and not generation.live:

@@ -11,7 +11,7 @@ from aioapp.messages.events import Message
 Object = dict[str, Any]
 LONGEST_DETAIL = 4000
 """Characters of an error's detail: Claude's words may be in it, and they may quote the caller's."""
-JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 def now() -> str:

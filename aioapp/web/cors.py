@@ -18,13 +18,25 @@ def allow_origins(app: web.Application, origins: Sequence[str], *, credentials: 
     """Let pages of `origins` call every route that the application has by now."""
     options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]  # the package has no hints
         allow_credentials=credentials, expose_headers=EXPOSED, allow_headers="*", max_age=MAX_AGE)
+    before = len(app.on_response_prepare)
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
+    [theirs] = app.on_response_prepare[before:]
+    app.on_response_prepare[before:] = [for_pages(theirs)]
     for resource in list(app.router.resources()):
         cors.add(resource)
         for route in list(resource):
             if route.method not in (hdrs.METH_OPTIONS, hdrs.METH_HEAD):
                 cors.add(route)
     app.on_response_prepare.append(marker(frozenset(origins), credentials=credentials))
+
+
+def for_pages(mark: Callable[[web.Request, web.StreamResponse], Awaitable[object]]) -> Marker:
+    """`mark` for the requests of pages alone: it looks up what holds for a route before it sees that no page asks."""
+    async def mark_if_asked(request: web.Request, response: web.StreamResponse) -> None:
+        if hdrs.ORIGIN in request.headers:
+            await mark(request, response)
+
+    return mark_if_asked
 
 
 def marker(origins: frozenset[str], *, credentials: bool) -> Marker:

@@ -18,11 +18,11 @@ from aioapp.web.access_log import log_frame
 from aioapp.web.context import REQUEST_ID, SERVICES
 from aioapp.web.error_responses import as_app_error
 from aioapp.web.operations.exchange import Exchange, exchange
+from aioapp.web.operations.socket_frames import deltas, encoded, text_frame
 from aioapp.web.operations.socket_request import SocketRequest, Understand, id_of, read, read_first
 from aioapp.web.validation import give_way
 
 MOST_AT_ONCE = 8
-DELTA = b'{"type":"delta","text":%b%b'
 ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
@@ -158,10 +158,10 @@ class SocketSession:
     async def _streamed(self, exchanged: Exchange, id: str | None) -> answers.Object:
         """Send all frames but the last, which is returned."""
         start = [encoded(exchanged.start(), id)]
-        tail = b"}" if id is None else b',"id":%b}' % answers.encode_text(id)
+        delta = deltas(id)
         async with aclosing(exchanged.pieces()) as batches:
             async for pieces in batches:
-                await self._write([*start, *[DELTA % (answers.encode_text(text), tail) for text in pieces]])
+                await self._write([*start, *map(delta, pieces)])
                 start = []
         if start:
             await self._write(start)
@@ -194,17 +194,3 @@ class SocketSession:
             raise ConnectionResetError("The socket is closed.")
         transport.write(b"".join(map(text_frame, texts)))
         await self.request.writer.drain()
-
-
-def encoded(frame: answers.Object, id: str | None) -> bytes:
-    return answers.encode(frame if id is None else {**frame, "id": id})
-
-
-def text_frame(text: bytes) -> bytes:
-    """A frame that is a whole message of text; a server's are not masked (RFC 6455 §5.2)."""
-    size = len(text)
-    if size < 126:
-        return b"\x81%c%b" % (size, text)
-    if size < 2**16:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), text)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), text)

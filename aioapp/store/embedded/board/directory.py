@@ -41,7 +41,8 @@ class Directory:
         self._accounts: dict[int, Account] = {}
         self._known: dict[str, tuple[Account, Key]] = {}
         self._crowd: dict[str, Share] = {}
-        self.overflow = Account(board.words, ACCOUNTS * SIZE, process_slot=board.process_slot)
+        self._checked_name: str | None = None  # the account that was looked at in this turn already
+        self.overflow = self._checked = Account(board.words, ACCOUNTS * SIZE, process_slot=board.process_slot)
         with self as now:
             self._inherit(int(now))
         board.trim()
@@ -53,6 +54,7 @@ class Directory:
             if words[TURN]:
                 self._repair(int(now))
             words[TURN] = 1
+            self._checked_name = None
         except BaseException:
             self.board.__exit__()
             raise
@@ -72,9 +74,12 @@ class Directory:
 
     def account(self, name: str, second: int) -> Account:
         """The place of the account of this name, which may be the overflow. Raises `Damaged`."""
+        if name == self._checked_name:
+            return self._checked
         known = self._known.get(name)
         account = known[0] if known is not None and known[0].is_of(known[1]) else self._sought(name, second)
         account.check()
+        self._checked_name, self._checked = name, account
         return account
 
     def tell(self, name: str, share: Share, *, second: int) -> Account:

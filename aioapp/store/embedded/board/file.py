@@ -4,10 +4,8 @@ The lock on the file is the kernel's: a process that is killed while it holds it
 it holds another lock, on a small file of its own, which tells all others that its slot is in use.
 
 Whoever cuts a file that is mapped ends by a signal (SIGBUS) whoever then touches what was cut off. So each turn first
-looks, under the lock, whether the file is whole: what was cut before is noticed, and a turn takes some 15 µs, within
-which only a program that asks for no lock could still cut it. To read and write what a turn needs, instead of mapping,
-would leave no such moment, at five calls of the system a turn, about 7 µs more against 2 for the look. Memory that
-nobody can cut (a sealed memfd) has no name by which gunicorn's workers, or two servers, could find it.
+looks, under the lock, whether the file is whole: only within the microseconds of a turn could it still be cut. Reading
+and writing without a map would cost five calls of the system a turn; memory that nobody can cut has no name.
 """
 import errno
 import logging
@@ -72,7 +70,7 @@ class SharedBoard:
         flock(self._file, LOCK_UN)
 
     def trim(self) -> None:
-        self._map.madvise(MADV_DONTNEED)  # of a file that is shared, nothing is lost by it
+        self._map.madvise(MADV_DONTNEED)  # the file keeps it
 
     def ended(self, columns: Iterable[int]) -> list[int]:
         return [process for process in columns if process != self.process_slot and self._has_ended(process)]
