@@ -1,7 +1,7 @@
 """Sees how every generation begins and ends, as its caller sees it, and shows it to whoever keeps records of that."""
-import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from time import perf_counter
 
 from aioapp.errors import AppError
 from aioapp.generation import Batch, Call, Generate, Layer, Observer
@@ -11,14 +11,14 @@ from aioapp.messages.summary import TELLING
 def observed(*, began: Observer, ended: Iterable[Observer]) -> Layer:
     def layer(inner: Generate) -> Generate:
         async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-            generation, clock = call.generation, asyncio.get_running_loop().time
-            start, answer, claude = clock(), generation.answer, generation.meter.summary
+            generation = call.generation
+            start, answer, claude = perf_counter(), generation.answer, generation.meter.summary
             began(generation)
             try:
                 async with aclosing(inner(call)) as batches:
                     async for batch in batches:
                         if generation.first is None:
-                            generation.first = clock() - start
+                            generation.first = perf_counter() - start
                         for event in [event for event in batch if event[0] in TELLING]:
                             answer.follow(event, claude)
                         yield batch
@@ -30,7 +30,7 @@ def observed(*, began: Observer, ended: Iterable[Observer]) -> Layer:
                 generation.outcome, generation.error = "failed", type(error).__name__
                 raise
             finally:
-                generation.duration = clock() - start
+                generation.duration = perf_counter() - start  # uvloop's own clock has milliseconds
                 for observer in ended:
                     observer(generation)
 
