@@ -1,8 +1,4 @@
-"""Claude behind HTTP: REST, server-sent events and a native WebSocket, on aiohttp.
-
-What `__all__` names is for programs of your own: an operation, a route, a middleware, a way to start. Each is loaded
-when it is first asked for (PEP 562), so that `import aioapp` costs next to nothing. The README shows them at work.
-"""
+"""Claude behind HTTP: REST, server-sent events and a native WebSocket, on aiohttp."""
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +39,8 @@ HOMES = {
     "runner_of": "app",
     "set_access": "web.access.policy",
 }
-"""The module that each public name is defined in."""
+"""The module that defines each name that programs of your own import: it is loaded when the name is first asked for (PEP
+562), so that `import aioapp` costs next to nothing. The README shows them at work."""
 
 
 def __getattr__(name: str) -> Any:

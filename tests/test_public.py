@@ -44,3 +44,7 @@ def test_an_old_name_still_works_and_says_the_new_one(name: str) -> None:
 def test_a_name_that_there_is_not_is_no_name(module: object) -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         getattr(module, "nonsense")
+
+
+def test_the_package_says_what_it_is_in_a_line_for_callers_see_it() -> None:
+    assert aioapp.__doc__ == "Claude behind HTTP: REST, server-sent events and a native WebSocket, on aiohttp."

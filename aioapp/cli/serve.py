@@ -32,7 +32,7 @@ class Build(Protocol):
 
 
 def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> int:
-    """Serve what `build` makes until a signal ends it; `keys …` is for whoever makes keys (`commands`).
+    """Serve what `build` makes until a signal ends it; `keys …` and `bench …` are commands of their own.
 
     Returns the exit status: 2 for a setting that cannot be used.
 
@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> in
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["keys"]:
         return keys.run(given[1:], os.environ)
+    if given[:1] == ["bench"]:
+        from aioapp.cli.bench.command import run  # aiohttp's client is not loaded to serve
+        return run(given[1:], os.environ)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C before we can end in order ends us without a traceback
     try:
         settings = from_command_line(given, os.environ)

@@ -1,0 +1,1 @@
+"""`aioapp bench`: how fast this server, or one that runs elsewhere, is on your own machine."""
