@@ -15,7 +15,7 @@ TEXT = st.text() | st.sampled_from(["\u2028\u2029\x85", '"\\\n\x00\x7f', "é", "
 @given(text=TEXT, id=st.none() | TEXT)
 def test_a_delta_is_encoded_as_any_other_object(text: str, id: str | None) -> None:
     frame = {"type": "delta", "text": text}
-    assert deltas(id)(text) == encoded(frame, id)
+    assert deltas([text, text], id) == [encoded(frame, id)] * 2
     assert delta_event(text) == object_event("delta", frame)
     assert answers.encode_text(text) == answers.encode({"x": text})[5:-1]
 

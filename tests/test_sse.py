@@ -14,7 +14,7 @@ from aioapp.app import create_app
 from aioapp.credentials import fixed
 from aioapp.generation import Batch, Call
 from aioapp.settings import Settings
-from aioapp.upstream.event_parser import Frames
+from aioapp.upstream.event_parser import EventParser
 from aioapp.web.operations.sse import text_event
 from tests.conftest import Serve, start, with_services
 from tests.upstreams import BLOCK, END, START, Connection, Flood, delta, frame, upstream, whole
@@ -148,7 +148,7 @@ async def test_a_message_that_is_none_ends_with_an_error_in_either_format_after_
 async def test_a_fault_of_ours_in_the_middle_is_told_without_internals(
         stack: AsyncExitStack, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
     async def broken(call: Call) -> AsyncGenerator[Batch, None]:
-        yield Frames().feed(START + BLOCK + delta("some"))
+        yield EventParser().feed(START + BLOCK + delta("some"))
         raise RuntimeError("canary internals")
 
     url = await start(create_app(Settings(), upstream=broken, credentials=fixed("k", "test")), stack)

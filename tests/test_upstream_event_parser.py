@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from aioapp.errors import UpstreamFailed
 from aioapp.messages.events import Event
-from aioapp.upstream.event_parser import Frames
+from aioapp.upstream.event_parser import EventParser
 
 STREAM = (
     b"\xef\xbb\xbfevent: message_start\ndata: {\"a\":1}\n\n"
@@ -27,7 +27,7 @@ EVENTS = [
 
 
 def fed(*pieces: bytes) -> list[Event]:
-    frames = Frames()
+    frames = EventParser()
     return [event for piece in pieces for event in frames.feed(piece)]
 
 
@@ -48,7 +48,7 @@ def test_a_payload_is_passed_on_byte_for_byte() -> None:
 
 
 def test_a_frame_without_an_end_is_refused_before_it_fills_the_memory() -> None:
-    frames = Frames(limit=100)
+    frames = EventParser(limit=100)
     with pytest.raises(UpstreamFailed):
         for _ in range(20):
             frames.feed(b"data: " + b"x" * 50)
@@ -61,12 +61,12 @@ def test_the_last_frame_of_a_body_that_ends_is_whole_however_it_is_cut(line_end:
     lines = [b"event: first", b"data: {}", b"", b"event: last", b'data: {"a":1}', b"", b""]
     stream = line_end.join(lines[:-missing] if missing else lines)
     for cut in range(len(stream) + 1):
-        frames = Frames()
+        frames = EventParser()
         events = [*frames.feed(stream[:cut]), *frames.feed(stream[cut:]), *frames.end()]
         assert events == [Event("first", b"{}"), Event("last", b'{"a":1}')]
 
 
 def test_a_body_that_ends_without_a_frame_gives_none() -> None:
     for rest in (b"", b"\n", b"\r", b": a comment", b"event: nothing\n"):
-        frames = Frames()
+        frames = EventParser()
         assert [*frames.feed(rest), *frames.end()] == []

@@ -18,7 +18,7 @@ NAMES = {name.encode(): name for name in (
 USUAL_FRAME = len(b"event: \ndata: \n\n")
 
 
-class Frames:
+class EventParser:
     """Takes bytes as they come and gives the events that they complete.
 
     `limit` is the largest frame in bytes: once one is longer, `check` raises `UpstreamFailed`.

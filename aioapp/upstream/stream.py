@@ -7,7 +7,7 @@ from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch
 from aioapp.messages.events import Event
 from aioapp.upstream import error_mapping
-from aioapp.upstream.event_parser import Frames
+from aioapp.upstream.event_parser import EventParser
 from aioapp.upstream.order import Order
 from aioapp.upstream.transport import Broken, Response, Silent
 
@@ -53,7 +53,7 @@ async def streamed(response: Response) -> AsyncGenerator[Batch, None]:
 
     Raises the error that says what was wrong with it, but not before what came ahead of that.
     """
-    frames, order, left = Frames(), Order(), LARGEST_ANSWER
+    frames, order, left = EventParser(), Order(), LARGEST_ANSWER
     while data := await response.read():
         for piece in sliced(data):
             batch, failure = sound(frames.feed(piece), order)

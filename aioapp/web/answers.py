@@ -26,7 +26,8 @@ def encode(value: Mapping[str, Any]) -> bytes:
 
 def encode_text(text: str) -> bytes:
     """The same of a text alone, several times as fast."""
-    return on_one_line(encode_basestring(text))
+    quoted = encode_basestring(text)
+    return quoted.encode() if quoted.isascii() else on_one_line(quoted)
 
 
 def on_one_line(text: str) -> bytes:

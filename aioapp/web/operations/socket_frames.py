@@ -1,5 +1,5 @@
 """What is sent on a WebSocket: JSON objects, each in a frame of its own."""
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from aioapp.web import answers
 
@@ -8,10 +8,11 @@ def encoded(frame: answers.Object, id: str | None) -> bytes:
     return answers.encode(frame if id is None else {**frame, "id": id})
 
 
-def deltas(id: str | None) -> Callable[[str], bytes]:
-    """What encodes a piece of an answer's text, as `encoded` would, several times as fast."""
+def deltas(pieces: Iterable[str], id: str | None) -> list[bytes]:
+    """Pieces of an answer's text, as `encoded` would have them, several times as fast."""
     tail = b"}" if id is None else b',"id":%b}' % answers.encode_text(id)
-    return lambda text: b'{"type":"delta","text":%b%b' % (answers.encode_text(text), tail)
+    encode = answers.encode_text
+    return [b'{"type":"delta","text":%b%b' % (encode(text), tail) for text in pieces]
 
 
 def text_frame(text: bytes) -> bytes:

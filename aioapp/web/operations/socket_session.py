@@ -158,10 +158,9 @@ class SocketSession:
     async def _streamed(self, exchanged: Exchange, id: str | None) -> answers.Object:
         """Send all frames but the last, which is returned."""
         start = [encoded(exchanged.start(), id)]
-        delta = deltas(id)
         async with aclosing(exchanged.pieces()) as batches:
             async for pieces in batches:
-                await self._write([*start, *map(delta, pieces)])
+                await self._write([*start, *deltas(pieces, id)])
                 start = []
         if start:
             await self._write(start)
