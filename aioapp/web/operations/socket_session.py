@@ -169,9 +169,10 @@ class SocketSession:
     async def _exchange(self, asked: SocketRequest, caller: Caller) -> Exchange:
         assert asked.operation is not None
         services = self.request.app[SERVICES]
+        counted = await services.allowance.admit(caller)
         self._count += 1
-        admission = Admission(caller=caller, request_id=f"{self.request[REQUEST_ID]}.{self._count}",
-                              counted=await services.allowance.admit(caller))
+        request_id = f"{self.request[REQUEST_ID]}.{self._count}"
+        admission = Admission(caller=caller, request_id=request_id, counted=counted)
         return exchange(asked.operation, asked.body, services=services, live=asked.stream, admission=admission)
 
     async def _dismiss(self, error: errors.AppError, id: str | None) -> None:
