@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import aioapp
+from aioapp.endpoints import OPERATIONS
+from aioapp.endpoints.root import PLACES
 
 HOUSE = Path(aioapp.__file__).parent
 FLOORS = [
@@ -225,3 +227,52 @@ def test_no_two_modules_have_one_name() -> None:
     bases = [name.rpartition(".")[2] for name, module in NAMES.items()
              if module.name not in ("__init__.py", "__main__.py") and not name.startswith(NAMED_FOR_WHAT_THEY_SERVE)]
     assert [base for base in set(bases) if bases.count(base) > 1] == []
+
+
+COVERED = {
+    "cli.bench.measure": "cli_bench", "cli.bench.report": "cli_bench", "cli.bench.servers": "cli_bench",
+    "credentials.claude_code": "credentials", "credentials.protocol": "credentials", "credentials.sdk": "credentials",
+    "credentials.static": "credentials", "endpoints.admin.usage": "admin_usage", "endpoints.auth_status": "conformance",
+    "endpoints.health": "conformance", "endpoints.metrics": "telemetry_metrics",
+    "endpoints.usage": "usage_endpoint", "endpoints.usage_schemas": "openapi", "keys.grants": "admin_keys",
+    "keys.key_store": "store_keys", "keys.text": "cli_keys", "limits.allowance": "layers",
+    "settings.parsing": "settings", "simulator.admission": "simulator_admission",
+    "simulator.answers": "simulator_answers", "simulator.checks": "simulator_checks",
+    "simulator.errors": "simulator_checks", "simulator.handlers": "simulator", "simulator.shapes": "simulator_shapes",
+    "simulator.wire": "simulator_streams", "startup": "outages", "store.embedded.board.budgets": "limits_budgets",
+    "store.embedded.board.faults": "store_board_faults", "store.embedded.board.locks": "store_board_processes",
+    "store.embedded.board.rules": "limits", "store.embedded.board.turns": "store_board_faults",
+    "store.embedded.errors": "outages", "store.embedded.usage_table": "usage_ledger",
+    "upstream.error_mapping": "upstream", "usage.ledger": "usage_ledger", "web.access.policy": "access_policy",
+    "web.access_log": "telemetry_logs", "web.cors": "cors", "web.error_responses": "middlewares",
+    "web.event_stream": "sse", "web.middlewares": "middlewares", "web.operations.rest": "conformance",
+    "web.operations.socket_request": "websocket", "web.pages": "docs", "web.refusal": "connection",
+    "web.server.connection": "connection",
+}
+"""Modules that no test imports, each with the test that shows what it does."""
+
+
+def test_every_module_is_imported_by_a_test_or_listed_with_the_one_that_covers_it() -> None:
+    tests = {path.stem.removeprefix("test_"): path for path in Path(__file__).parent.glob("test_*.py")}
+    imported = {name for path in tests.values() for name in imports(path)}
+    logic = {name for name, path in NAMES.items() if path.name not in ("__init__.py", "__main__.py")}
+    assert {name.removeprefix("aioapp.") for name in logic - imported} == set(COVERED)
+    assert set(COVERED.values()) <= set(tests)
+
+
+def test_what_is_where_lists_every_operation() -> None:
+    assert {operation.path for operation in OPERATIONS} <= set(PLACES.values())
+
+
+SCRIPTS = sorted((HOUSE / "pages").rglob("*.js"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+def test_the_pages_scripts_stay_small(script: Path) -> None:
+    assert len(script.read_text().splitlines()) <= 200
+
+
+def test_modules_are_neither_crammed_nor_crumbs() -> None:
+    sizes = sorted(len(path.read_text().splitlines()) for path in MODULES if path.name != "__init__.py")
+    assert sizes[len(sizes) // 2] <= 120
+    assert sum(size < 25 for size in sizes) <= len(sizes) / 10

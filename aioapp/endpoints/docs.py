@@ -10,10 +10,10 @@ from aiohttp import web
 from aioapp.web.peer import reached_at
 from aioapp.web.endpoint import Endpoint, Handler, json_response
 from aioapp.web.operations.operation import Operation
-from aioapp.web.server.files import send_file
+from aioapp.web.pages import PAGES, html, parts_of, scripts_in
 
-PAGES = Path(__file__).parent.parent / "pages"
-OURS = ("swagger.js", "redoc-init.js")
+FOLDER = PAGES / "docs"
+OURS = parts_of(FOLDER, scripts_in(FOLDER))
 LIBRARIES = ("swagger_bundle.js", "swagger_style.css", "redoc.js")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -36,20 +36,16 @@ part = partial(Endpoint, access="open", documented=False)
 
 def page(name: str) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        return web.Response(text=(PAGES / name).read_text(), content_type="text/html", headers={
-            "Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"})
+        return html((FOLDER / name).read_text(), policy=POLICY, headers={"Referrer-Policy": "no-referrer"})
 
     return handle
 
 
 async def asset(request: web.Request) -> web.StreamResponse:
-    name = request.match_info["name"]
-    if name in OURS:
-        return await send_file(request, PAGES / name, headers={"Cache-Control": "no-cache"})
-    if name in LIBRARIES:
-        # The pages hold these files' hashes, so a stale copy is refused by the browser, never run.
-        return await send_file(request, library_folder() / name, headers={"Cache-Control": "public, max-age=86400"})
-    raise web.HTTPNotFound()
+    if request.match_info["name"] not in LIBRARIES:
+        return await OURS(request)
+    # The pages hold these files' hashes, so a stale copy is refused by the browser, never run.
+    return await parts_of(library_folder(), LIBRARIES, headers={"Cache-Control": "public, max-age=86400"})(request)
 
 
 def library_folder() -> Path:

@@ -5,7 +5,6 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
-from pathlib import Path
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -17,14 +16,14 @@ from aioapp.web.peer import reached_at
 from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.error_responses import as_app_error, headers_of
-from aioapp.web.server.files import send_file
+from aioapp.web.pages import PAGES, html, parts_of, scripts_in
 
-PAGES = Path(__file__).parents[2] / "pages"
-ASSETS = ("admin.css", "admin.js")
+FOLDER = PAGES / "admin"
 FORM = "application/x-www-form-urlencoded"
 LARGEST_FORM = 4096
 """Bytes: of a megabyte, which anybody may send, the event loop would make fields for a tenth of a second."""
 MOST_FIELDS = 16
+PRIVATE = {"Referrer-Policy": "same-origin", "Cache-Control": "no-store"}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -42,7 +41,7 @@ async def page(request: web.Request) -> web.Response:
         await administrator(request)
     except errors.AppError as error:
         return login(request, error, told=COOKIE in request.cookies)
-    return html((PAGES / "admin.html").read_text(), policy=POLICY)
+    return html((FOLDER / "admin.html").read_text(), policy=POLICY, headers=PRIVATE)
 
 
 async def sign_in(request: web.Request) -> web.Response:
@@ -110,30 +109,18 @@ def to_page() -> web.Response:
     return web.Response(status=303, headers={"Location": "/admin", "Cache-Control": "no-store"})
 
 
-async def asset(request: web.Request) -> web.StreamResponse:
-    name = request.match_info["name"]
-    if name not in ASSETS:
-        raise web.HTTPNotFound()
-    return await send_file(request, PAGES / name, headers={"Cache-Control": "no-cache"})
-
-
 def login(request: web.Request, error: errors.AppError, *, told: bool = True) -> web.Response:
     """The form that asks for a key; `told` is whether it says why."""
     failure = as_app_error(error, request.app[SERVICES])
-    text = (PAGES / "login.html").read_text()
+    text = (FOLDER / "login.html").read_text()
     [style] = STYLE.findall(text)
     if told or not isinstance(failure, errors.Unauthorized):
         text = text.replace("<!-- message -->", f'<p role="alert">{escape(failure.detail or failure.title)}</p>')
-    response = html(text, policy=LOGIN_POLICY.format(style=b64encode(sha256(style.encode()).digest()).decode()))
+    policy = LOGIN_POLICY.format(style=b64encode(sha256(style.encode()).digest()).decode())
+    response = html(text, policy=policy, headers=PRIVATE)
     response.set_status(failure.status)
     response.headers.update(headers_of(failure))
     return response
-
-
-def html(text: str, *, policy: str) -> web.Response:
-    return web.Response(text=text, content_type="text/html", headers={
-        "Content-Security-Policy": policy, "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store"})
 
 
 PAGE = (
@@ -145,6 +132,7 @@ PAGE = (
              documented=False),
     Endpoint(name="signOut", method="POST", path="/admin/session/end", handler=sign_out, summary="Sign out of it",
              access="custom", documented=False),
-    Endpoint(name="adminAsset", path="/admin/assets/{name}", handler=asset, summary="Parts of it", access="admin",
+    Endpoint(name="adminAsset", path="/admin/assets/{name}", handler=parts_of(FOLDER, scripts_in(FOLDER)),
+             summary="Parts of it", access="admin",
              documented=False),
 )

@@ -1,0 +1,47 @@
+/**
+ * The administration page: usage, keys and recent requests of this server, read again every ten seconds.
+ *
+ * The browser's cookie is the only credential, and no script can read it. Names, models, errors and prompts come from
+ * strangers: they become text and attributes' values, never HTML. Rows are templates of admin.html, filled in; a
+ * refresh changes what differs and leaves the rest, so that focus, scrolling and what is open stay where they are.
+ * Days are calendar days of UTC, as the server counts them; times of day are the browser's. The shapes of figures, keys
+ * and requests are in /openapi.json.
+ */
+import {drawDays, pointAt} from "./chart.js";
+import {actOnKey, confirm, copySecret, createKey, forgetSecret} from "./dialogs.js";
+import {find} from "./elements.js";
+import {attempt} from "./forms.js";
+import {narrowKeys} from "./keys.js";
+import {refresh, rest} from "./refresh.js";
+import {toggleDetails} from "./requests.js";
+import {showUsage} from "./usage.js";
+
+function on(id, heard) {
+  for (const [event, hear] of Object.entries(heard)) find(id).addEventListener(event, hear);
+}
+
+function submitted(act) {
+  return event => {
+    event.preventDefault();
+    attempt(event.target, () => act(event.target));
+  };
+}
+
+on("view", {change: ({target}) => target.name === "measure" ? showUsage() : refresh()});
+on("by-day", {pointermove: pointAt, pointerdown: pointAt, pointerleave: pointAt});
+on("find-key", {input: narrowKeys});
+on("keys", {click: actOnKey});
+on("request-key", {change: refresh});
+on("requests", {click: toggleDetails});
+on("new-key", {click: () => find("create").showModal()});
+on("create-key", {submit: submitted(createKey)});
+on("create-cancel", {click: () => find("create").close()});
+on("confirm-form", {submit: submitted(confirm)});
+on("confirm-no", {click: () => find("confirm").close()});
+on("secret-copy", {click: copySecret});
+on("secret-close", {click: () => find("secret-dialog").close()});
+on("secret-dialog", {close: forgetSecret, cancel: event => event.preventDefault()}); // Escape by mistake would lose it
+addEventListener("pagehide", forgetSecret);
+document.addEventListener("visibilitychange", () => document.hidden ? rest() : refresh());
+new ResizeObserver(drawDays).observe(find("by-day"));
+refresh();

@@ -1,0 +1,89 @@
+/** Dialogs: a new key, its secret, and what is asked before a key is changed. */
+import {find, put} from "./elements.js";
+import {showProblems} from "./forms.js";
+import {Refusal, ask} from "./server.js";
+
+/** The key that the form asks for. What is no number goes as it is: the API says what is wrong with it. */
+function asked(form) {
+  const {name, models, expires_at, admin, "budget.per": per, ...numbers} = Object.fromEntries(new FormData(form));
+  const given = Object.entries(numbers).filter(([, text]) => text.trim())
+    .map(([field, text]) => [field, Number.isFinite(Number(text)) ? Number(text) : text]);
+  const {"budget.usd": usd, ...limits} = Object.fromEntries(given);
+  const patterns = models.split(/[\s,]+/).filter(Boolean);
+  return {
+    name: name.trim(), ...limits, admin: Boolean(admin),
+    ...usd !== undefined && {budget: {usd, per}},
+    ...patterns.length && {models: patterns},
+    ...expires_at && {expires_at: new Date(expires_at).toISOString()},
+  };
+}
+
+export async function createKey(form) {
+  if (form.elements.namedItem("expires_at").validity.badInput) {
+    throw new Refusal(422, {detail: [{loc: ["body", "expires_at"], msg: "A date and a time are needed."}]});
+  }
+  const {key, secret} = await ask("/admin/keys", {method: "POST", body: asked(form)});
+  find("create").close();
+  form.reset();
+  showSecret(key.name, secret);
+}
+
+function showSecret(name, secret) {
+  put(find("secret-title"), `The new secret of ${name}`);
+  put(find("copied"), "");
+  find("secret").textContent = secret;
+  find("secret-dialog").showModal();
+}
+
+export const forgetSecret = () => find("secret").replaceChildren();
+
+/** Over plain HTTP a page has no clipboard: the text is selected for the keyboard instead. */
+export async function copySecret() {
+  try {
+    await navigator.clipboard.writeText(find("secret").textContent);
+    put(find("copied"), "Copied.");
+  } catch {
+    getSelection().selectAllChildren(find("secret"));
+    put(find("copied"), "Selected: copy it with your keyboard.");
+  }
+}
+
+let confirmed = async () => {}; // what the open confirmation is about
+
+export function actOnKey({target}) {
+  const row = target.closest("tr");
+  if (target.matches(".revoke")) {
+    askFirst("Revoke", row.dataset.key, "Whoever uses it is refused from now on. This cannot be undone, and no other key " +
+      "can get this name.", () => revoke(row));
+  }
+  if (target.matches(".rotate")) {
+    askFirst("Rotate", row.dataset.key, "The key gets a new secret, which is shown once.", () => rotate(row.dataset.key));
+  }
+}
+
+function askFirst(deed, name, text, act) {
+  put(find("confirm-title"), `${deed} ${name}?`);
+  put(find("confirm-text"), text);
+  put(find("confirm-yes"), deed);
+  find("grace-field").hidden = deed !== "Rotate";
+  find("confirm-form").reset();
+  showProblems(find("confirm-form"), []);
+  confirmed = act;
+  find("confirm").showModal();
+}
+
+async function revoke(row) {
+  await ask(`/admin/keys/${encodeURIComponent(row.dataset.key)}`, {method: "DELETE"});
+  find("confirm").close();
+  row.focus(); // the button that had the focus is about to go
+}
+
+async function rotate(name) {
+  const body = {grace_seconds: Number(find("grace").value)};
+  const {secret} = await ask(`/admin/keys/${encodeURIComponent(name)}/rotate`, {method: "POST", body});
+  find("confirm").close();
+  showSecret(name, secret);
+}
+
+/** Do what the open confirmation is about. */
+export const confirm = () => confirmed();

@@ -1,0 +1,60 @@
+/** Keys: a row each, with what it may and what it has spent. */
+import {copyOf, fill, find, keep, sayIfEmpty, setBar} from "./elements.js";
+import {ask} from "./server.js";
+import {count, dateFormat, isoDay, moment, money, roundMoney} from "./words.js";
+
+export async function readKeys(signal) {
+  const {keys} = await ask("/admin/keys", {signal});
+  const spent = await readSpent(keys, signal);
+  const order = ["active", "expired", "revoked"];
+  keys.sort((one, other) => order.indexOf(one.state) - order.indexOf(other.state) || one.name.localeCompare(other.name));
+  keep(find("keys").tBodies[0], new Map(keys.map(key => [key.name, key])), copyOf("key-row"),
+    (row, key) => showKey(row, key, spent[key.budget?.per]?.get(key.name) ?? 0));
+  keep(find("request-key"), new Map(keys.map(key => [key.name, key.name])), () => new Option(),
+    (option, name) => Object.assign(option, {text: name, value: name}));
+  narrowKeys();
+}
+
+/** What each key has spent this day and month (of UTC), asked only for the periods that some budget has. */
+async function readSpent(keys, signal) {
+  const today = isoDay(Date.now());
+  const spent = {};
+  for (const per of new Set(keys.flatMap(key => key.budget?.per ?? []))) {
+    const since = per === "day" ? today : `${today.slice(0, 8)}01`;
+    const {rows} = await ask(`/admin/usage?${new URLSearchParams({by: "key", since, until: today})}`, {signal});
+    spent[per] = new Map(rows.map(row => [row.key, row.cost_usd]));
+  }
+  return spent;
+}
+
+/** @param {number} spent dollars in its budget's period */
+function showKey(row, key, spent) {
+  Object.assign(row.dataset, {key: key.name, state: key.state});
+  const none = text => ({text, kind: "none"});
+  fill(row, {
+    name: {text: key.name, title: `Created ${moment(key.created_at, dateFormat).title}`},
+    admin: key.admin ? "admin" : "",
+    state: key.revoked_at ? {...moment(key.revoked_at, dateFormat), text: key.state} : key.state,
+    limits: limitsOf(key) || none("none"),
+    budget: key.budget ? `${money(spent)} of ${roundMoney(key.budget.usd)} a ${key.budget.per}` : none("none"),
+    models: key.models.some(pattern => pattern !== "*") ? key.models.join(", ") : none("all"),
+    expires: key.expires_at ? moment(key.expires_at, dateFormat) : none("never"),
+  });
+  setBar(row, key.budget && (key.budget.usd ? spent / key.budget.usd : 1));
+  row.querySelector(".rotate").hidden = key.state !== "active";
+  row.querySelector(".revoke").hidden = key.state === "revoked";
+  for (const button of row.querySelectorAll("button")) button.ariaLabel = `${button.textContent} ${key.name}`;
+}
+
+function limitsOf({limits}) {
+  const units = {requests_per_minute: "requests/min", tokens_per_minute: "tokens/min", concurrency: "at once"};
+  const given = Object.entries(units).filter(([name]) => typeof limits[name] === "number");
+  return given.map(([name, unit]) => `${count(limits[name])} ${unit}`).join(", ");
+}
+
+/** Show the keys that have in their names what is looked for. */
+export function narrowKeys() {
+  const wanted = find("find-key").value.trim().toLowerCase();
+  for (const row of find("keys").tBodies[0].rows) row.hidden = !row.dataset.key.toLowerCase().includes(wanted);
+  sayIfEmpty(find("keys"), wanted ? "No key has this in its name." : "No keys.");
+}
