@@ -52,7 +52,7 @@ def client(name: str = "web", **limits: int) -> Caller:
 
 
 def shared(folder: Path, clock: Clock) -> Limiter:
-    return Limiter(lambda: SharedBoard(folder, look=0.0), clock=clock)
+    return Limiter(lambda: SharedBoard(folder, poll=0.0), clock=clock)
 
 
 def refused(act: Callable[[], object]) -> LimitReached:

@@ -33,7 +33,7 @@ class Books:
     seconds: float = 1000.0
 
     async def open(self) -> tuple[Accounts, Limiter]:
-        limiter = Limiter(lambda: SharedBoard(self.folder / "limits", look=0.0), clock=lambda: self.seconds)
+        limiter = Limiter(lambda: SharedBoard(self.folder / "limits", poll=0.0), clock=lambda: self.seconds)
         ledger, _ = await self.stack.enter_async_context(
             ledger_at(self.folder / "db", clock=self.clock, limiter=limiter))
         self.stack.callback(limiter.close)

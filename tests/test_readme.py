@@ -245,6 +245,16 @@ async def test_every_other_line_about_keys_does_what_it_says() -> None:
     assert "revoked" in await aioapp(listing)
 
 
+async def test_every_line_that_measures_does_so(http: aiohttp.ClientSession) -> None:
+    [block] = blocks("sh", where=lambda block: "aioapp bench" in block.code)
+    started, fixed, elsewhere = block.code.strip().splitlines()
+    quick = " --seconds 0.2 --rounds 1"
+    assert "websocket" in await aioapp(started + quick)
+    assert set(json.loads(await aioapp(fixed + quick))["transports"]) == {"websocket"}
+    async with running(sys.executable, "-m", "aioapp", "--simulate", "--port", "0") as url:
+        assert "tokens a second" in await aioapp(elsewhere.replace("http://" + ADDRESS, url) + quick)
+
+
 async def aioapp(line: str) -> str:
     """What a line of the README prints on standard output."""
     program, *arguments = shlex.split(line)

@@ -93,7 +93,7 @@ class Machine:
         self.unsure: Counter[str] = Counter()
 
     def open_board(self) -> Board:
-        return PrivateBoard() if self.private else SharedBoard(self.path.with_name("limits"), look=0.0)
+        return PrivateBoard() if self.private else SharedBoard(self.path.with_name("limits"), poll=0.0)
 
     async def process(self) -> Process:
         limiter = Limiter(self.open_board, clock=lambda: self.seconds)

@@ -37,10 +37,10 @@ log = logging.getLogger("aioapp.limits")
 class SharedBoard:
     """The board in `folder`, which is made where there is none. Only its owner can read it. Raises `OSError`.
 
-    It must not be used across a fork. `look` is how many seconds pass from one look at the file's path to the next.
+    It must not be used across a fork. `poll` is how many seconds pass from one look at the file's path to the next.
     """
 
-    def __init__(self, folder: Path, *, look: float = 1.0) -> None:
+    def __init__(self, folder: Path, *, poll: float = 1.0) -> None:
         self.anew = False
         self.patience = PATIENCE
         self._files: list[int] = []
@@ -54,7 +54,7 @@ class SharedBoard:
             self._let_go()
             raise
         self._path = folder / NAME
-        self._look, self._looked = look, time.monotonic()
+        self._poll, self._polled = poll, time.monotonic()
 
     def __enter__(self) -> None:
         try:
@@ -78,9 +78,9 @@ class SharedBoard:
     def lost(self) -> bool:
         """It may have been moved, and another one be in its place. Where it was removed, all others are told."""
         now = time.monotonic()
-        if now - self._looked < self._look:
+        if now - self._polled < self._poll:
             return False
-        self._looked = now
+        self._polled = now
         ours = os.fstat(self._file)
         try:
             lost = not os.path.samestat(os.stat(self._path, follow_symlinks=False), ours)
