@@ -32,8 +32,8 @@ from tests.upstreams import BLOCK, END, MESSAGE, START, Connection, delta, upstr
 
 TENTH = 0.1
 MOST = {
-    "a request with a key and four limits": 616,
-    "a request without a key": 528,
+    "a request with a key and four limits": 571,
+    "a request without a key": 484,
     "an event of a stream of text": 1.44,
     "an event of a stream of events": 3.43,
     "a frame of a socket": 3.33,

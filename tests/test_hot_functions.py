@@ -92,8 +92,8 @@ HOT: dict[str, tuple[int, Callable[[], object]]] = {
     "a body loaded": (370, lambda: SCHEMA.quick and SCHEMA.quick(BODY)),
     "a prompt encoded": (215, lambda: PROMPT.body(live=True)),
     "the limits of a request": (3100, turn(LIMITER)),
-    "a generation accounted for": (370, lambda: PENDING.add(ENDED, at="2026-11-27T00:00:00", model="m", prompt=None)),
-    "a generation counted": (750, lambda: METRICS.generation(ENDED, model="m")),
+    "a generation accounted for": (310, lambda: PENDING.add(ENDED, at="2026-11-27T00:00:00", model="m", prompt=None)),
+    "a generation counted": (560, lambda: METRICS.generation(ENDED, model="m")),
 }
 """What it is, the most instructions that it may take, and how it is done."""
 

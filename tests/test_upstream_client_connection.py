@@ -157,6 +157,15 @@ def test_any_cut_of_the_bytes_gives_the_same_answer(cuts: set[int], interim: boo
     assert asyncio.run(told(said(*before, *pieces))) == (200, b"hello, it is me.")
 
 
+async def test_what_comes_behind_a_body_is_passed_over_and_not_kept() -> None:
+    async with peer(said(CHUNKED.replace(b"Trailer: 1", b"Trailer: 1\r\n" * 5000 + b"X: y"))) as here:
+        async with pool(here.url) as transport:
+            response = await post(transport)
+            assert await read(response) == b"hello, it is me."
+            assert "trailer" not in response.headers
+            assert [len(connection._found) for connection in transport._idle] == [3]
+
+
 async def test_interim_answers_are_passed_over_and_leave_no_header() -> None:
     async with peer(said(b"HTTP/1.1 100 Continue\r\nX-Interim: 1\r\n\r\n" * 5 + WHOLE)) as here:
         async with pool(here.url) as transport:

@@ -30,7 +30,7 @@ class Authenticator:
     @property
     def keyless(self) -> bool:
         """Whether there are no keys, for certain: a store that cannot be read may hold some."""
-        return self.keyring.ready and not self.keyring.guarded
+        return not self.keyring.any and self.keyring.ready
 
     def authenticate(self, given: str | None, *, peer: Callable[[], Peer]) -> Caller:
         """Who shows `given`, or, where there are no keys, what `peer` tells of the caller.

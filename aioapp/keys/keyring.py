@@ -68,6 +68,11 @@ class Keyring:
         return self._monotonic() - self._polled <= OLDEST
 
     @property
+    def any(self) -> bool:
+        """Whether any key was there, when they were last read."""
+        return self._known.any
+
+    @property
     def guarded(self) -> bool:
         """Whether any key was ever defined. Raises `StoreUnavailable`."""
         self._check()

@@ -1,8 +1,8 @@
 """What is asked of Claude: opaque to every room but those that make it, and answered by itself where they must know."""
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from aioapp.messages.abilities import Thinking, abilities
 from aioapp.messages.estimate import most_tokens
@@ -83,16 +83,16 @@ class TextPrompt:
         """The last turn."""
         return self.messages[-1].content
 
-    def fitted(self, model: str) -> tuple[Self, tuple[str, ...]]:
+    def fitted(self, model: str) -> tuple["TextPrompt", tuple[str, ...]]:
         """It asks for as little thinking as the model allows: `max_tokens` covers that too, and a plain answer is text.
         """
         able = abilities(model)
         left_out = [name for name in ("temperature", "effort")
                     if getattr(self, name) is not None and not getattr(able, name)]
-        fit = replace(
-            self, model=model, thinking=able.quiet,
-            temperature=self.temperature if able.temperature else None,
-            effort=self.effort if able.effort else None)
+        fit = TextPrompt(
+            messages=self.messages, max_tokens=self.max_tokens, model=model, system=self.system,
+            temperature=self.temperature if able.temperature else None, effort=self.effort if able.effort else None,
+            stop_sequences=self.stop_sequences, thinking=able.quiet)
         return fit, tuple(f"{name} was left out: {model} does not take it." for name in left_out)
 
     def headers(self) -> Mapping[str, str]:

@@ -2,10 +2,11 @@
 
 Names and units are those of https://prometheus.io/docs/practices/naming; money is in US dollars (ISO 4217).
 """
+from collections import defaultdict
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aioapp import __version__, errors
 from aioapp.callers import Limits
@@ -31,6 +32,12 @@ FIRST = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """The ends of a histogram's buckets, in seconds."""
 
 
+class Adds(Protocol):
+    """A series to which amounts can be added."""
+
+    def inc(self, amount: float = 1) -> None: ...
+
+
 class Metrics:
     """One process's counts, or, with `shared`, its part of what all processes count that share this folder.
 
@@ -45,6 +52,7 @@ class Metrics:
         # They would double the number of series; processes that share have none anyway.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no hints
         self._shared = shared
+        self._pending: defaultdict[Adds, float] = defaultdict(float)
         self._registry = CollectorRegistry()
         self._paths, self._models, self._keys = Names(200), Names(200), Names(2000)
         self._set_up_requests()
@@ -54,28 +62,29 @@ class Metrics:
     def request(self, *, method: str, path: str, status: int, seconds: float) -> None:
         """One request, ended. `path` is its route's pattern."""
         path = self._paths.of(path)
-        self._requests(method if method in METHODS else OTHER, path, status if 100 <= status < 600 else OTHER).inc()
+        self._add(self._requests(
+            method if method in METHODS else OTHER, path, status if 100 <= status < 600 else OTHER))
         self._request_durations(path).observe(seconds)
 
     def generation(self, generation: Generation, *, model: str) -> None:
         """One generation, however it ended. `model` is the row of the price table that it was charged by."""
         model, key = self._models.of(model), self._keys.of(generation.admission.caller.key or ANONYMOUS)
-        self._generations(model, generation.outcome).inc()
-        self._key_generations(key, generation.outcome).inc()
+        self._add(self._generations(model, generation.outcome))
+        self._add(self._key_generations(key, generation.outcome))
         self._durations(model).observe(generation.duration)
         if generation.first is not None:
             self._firsts(model).observe(generation.first)
         if generation.nanodollars > 0:
-            self._cost(model).inc(generation.nanodollars / NANO)
-            self._key_cost(key).inc(generation.nanodollars / NANO)
+            self._add(self._cost(model), generation.nanodollars / NANO)
+            self._add(self._key_cost(key), generation.nanodollars / NANO)
         usage, total = generation.usage, 0
         for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens),
                             ("cache_write", usage.cache_creation_input_tokens),
                             ("cache_read", usage.cache_read_input_tokens)):
             if count > 0:
-                self._tokens(model, kind).inc(count)
+                self._add(self._tokens(model, kind), count)
                 total += count
-        self._key_tokens(key).inc(total)
+        self._add(self._key_tokens(key), total)
 
     def refused(self, limit: str) -> None:
         """Something was refused for a limit: one of `LIMITS`."""
@@ -91,7 +100,7 @@ class Metrics:
 
     def in_flight(self, delta: int) -> None:
         """So many more generations run, or fewer."""
-        self._in_flight.inc(delta)
+        self._add(self._in_flight, delta)
 
     def render(self) -> bytes:
         """All counts in Prometheus's text format, of content type `CONTENT_TYPE`.
@@ -100,6 +109,8 @@ class Metrics:
         """
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
+        for series in list(self._pending):
+            series.inc(self._pending.pop(series))
         if self._shared is None:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
@@ -108,6 +119,13 @@ class Metrics:
             return generate_latest(everybody)
         except (OSError, ValueError):  # ValueError: it is no folder
             return generate_latest(self._registry)
+
+    def _add(self, series: "Adds", amount: float = 1) -> None:
+        """At once where others read it too; else when it is asked for, which costs a third of it for each request."""
+        if self._shared is None:
+            self._pending[series] += amount
+        else:
+            series.inc(amount)
 
     def _set_up_requests(self) -> None:
         self._requests = cache(self._counter("requests", "Requests, ended", "method", "path", "status").labels)

@@ -169,7 +169,8 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._found.append((name, value))
+        if not self.status:  # what comes behind the body has no bound, and no use here (RFC 9110 §6.5)
+            self._found.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

@@ -92,6 +92,8 @@ def plain(text: object, *, most: int = LONGEST_NAME) -> str:
 def tokens(usage: Usage) -> tuple[int, int, int, int]:
     """Input, output, cache written, cache read: the order of every table here."""
     counts = (usage.input_tokens, usage.output_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens)
+    if 0 <= min(counts) and max(counts) <= MOST_TOKENS:  # as in every sane answer
+        return counts
     return bounded(counts[0]), bounded(counts[1]), bounded(counts[2]), bounded(counts[3])
 
 

@@ -4,6 +4,7 @@ They are those of draft-ietf-httpapi-ratelimit-headers-11 (Structured Fields of 
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
 """
 from contextlib import suppress
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -23,6 +24,7 @@ async def tell_limits(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["RateLimit"] = remaining_field(await request[ALLOWANCE].remaining(caller))
 
 
+@lru_cache(512)
 def policy_field(limits: Limits) -> str:
     """The value of `RateLimit-Policy`; empty where there are no limits, and the header must be left out.
 
