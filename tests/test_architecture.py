@@ -230,7 +230,7 @@ def test_no_two_modules_have_one_name() -> None:
 
 
 COVERED = {
-    "cli.bench.measure": "cli_bench", "cli.bench.report": "cli_bench", "cli.bench.servers": "cli_bench",
+    "cli.bench.measure": "cli_bench", "cli.bench.permission": "cli_bench", "cli.bench.servers": "cli_bench",
     "cli.sockets": "cli_serve",
     "credentials.claude_code": "credentials", "credentials.protocol": "credentials", "credentials.sdk": "credentials",
     "credentials.static": "credentials", "endpoints.admin.usage": "admin_usage", "endpoints.auth_status": "conformance",

@@ -2,176 +2,215 @@
 import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from aioapp.cli.bench.calls import CALLS, Target, Transport
 from aioapp.cli.bench.command import run
-from aioapp.cli.bench.load import Load
-from aioapp.cli.bench.statistics import Round, Sample, Spread, percentile, spread, spreads
+from aioapp.cli.bench.report import as_json
 from tests.conftest import Serve
-from tests.processes import until
+from tests.keyed import make_key
+from tests.processes import alive, children_of, until
 from tests.upstreams import Connection, upstream, whole
 
 QUICK = ("--seconds", "0.2", "--rounds", "2", "--connections", "4")
+ONCE = ("--rounds", "1", "--transport", "rest", "--calls", "1", "--json")
 
 
-def test_a_percentile_is_one_of_the_values_by_its_rank() -> None:
-    values = [float(number) for number in range(1, 101)]
-    assert [percentile(values, share) for share in (1, 50, 95, 99, 100)] == [1, 50, 95, 99, 100]
-    assert percentile([7.0], 99) == 7.0
+def bench(*argv: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "aioapp", "bench", *argv], capture_output=True, text=True,
+                          env={**os.environ, **environ}, timeout=60)
 
 
-@given(st.lists(st.floats(0, 100), min_size=1), st.floats(1, 100))
-def test_so_many_values_are_not_above_a_percentile(values: list[float], share: float) -> None:
-    found = percentile(values, share)
-    assert found in values
-    assert sum(value <= found for value in values) >= share / 100 * len(values) - 1e-6
-
-
-def test_errors_are_counted_and_are_no_times() -> None:
-    samples = [Sample(first=0.1, whole=0.2, tokens=10), Sample(error="503"), Sample(error="503")]
-    one = Round(samples=samples, seconds=2.0)
-    assert (one.errors, one.figures()["calls_per_second"], one.figures()["whole_p99"]) == ({"503": 2}, 0.5, 0.2)
-    assert spreads([one, Round(samples=[Sample(error="x")], seconds=1.0)])["calls_per_second"] == Spread(0.0, 0.25, 0.5)
-    assert spread([3.0, 1.0, 2.0]) == Spread(1.0, 2.0, 3.0)
-
-
-@pytest.mark.parametrize("transport", CALLS)
-async def test_a_call_of_each_kind_is_timed_and_its_tokens_are_counted(
-        transport: Transport, serve: Serve) -> None:
-    async with upstream(whole) as claude:
-        target = Target(url=await serve(claude.url), prompt="Hi", max_tokens=20)
-        load = Load(connections=1, seconds=5.0, calls=2)
-        done = await load.run(CALLS[transport], target, tick=lambda: None)
-    assert not done.errors and len(done.samples) == 2
-    assert all(0 < sample.first <= sample.whole and sample.tokens == 5 for sample in done.samples)
-
-
-@pytest.mark.parametrize("transport", CALLS)
-async def test_a_server_that_fails_is_a_count_and_no_end(transport: Transport, serve: Serve) -> None:
-    async def fails(connection: Connection) -> None:
-        await connection.answer(400, b'{"error": {"message": "no"}}')
-
-    async with upstream(fails) as claude:
-        target = Target(url=await serve(claude.url), prompt="Hi", max_tokens=20)
-        done = await Load(connections=2, seconds=5.0, calls=6).run(CALLS[transport], target, tick=lambda: None)
-        nobody = await Load(connections=1, seconds=5.0, calls=3).run(
-            CALLS[transport], Target(url="http://127.0.0.1:1", prompt="Hi", max_tokens=1),
-            tick=lambda: None)
-    assert (sum(done.errors.values()), sum(nobody.errors.values())) == (6, 3)
-
-
-async def test_at_a_fixed_rate_the_time_of_a_call_counts_from_when_it_was_due() -> None:
-    """A server that stands still for a while would else look quick: nobody would have asked it meanwhile."""
-    async def call(http: object, target: Target) -> Sample:
-        began = asyncio.get_running_loop().time()
-        await asyncio.sleep(0)
-        return Sample(first=0.0, whole=asyncio.get_running_loop().time() - began)
-
-    async def stand_still() -> None:
-        await asyncio.sleep(0.05)
-        time.sleep(0.3)  # nothing of this process goes on
-
-    load = Load(connections=1, seconds=0.5, rate=100.0)
-    blocking = asyncio.create_task(stand_still())
-    done = await load.run(call, Target(url="", prompt="", max_tokens=1), tick=lambda: None)
-    await blocking
-    assert len(done.samples) == 50
-    assert 0.2 < max(sample.whole for sample in done.samples) < 0.5
-    assert sum(sample.whole > 0.05 for sample in done.samples) >= 20
-
-
-def bench(*argv: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "aioapp", "bench", *argv], capture_output=True, text=True, env=env,
-                          timeout=60)
-
-
-def test_all_of_it_is_measured_for_programs() -> None:
-    ran = bench(*QUICK, "--json")
+def test_all_of_it_is_measured_for_programs(tmp_path: Path) -> None:
+    ran = bench(*QUICK, "--json", TMPDIR=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
-    assert set(told) == {"cores", "transports", "added_seconds", "bytes_per_stream"}
-    assert set(told["transports"]) == {"rest", "sse", "websocket"}
-    for figures in told["transports"].values():
-        assert figures["errors"] == {}
-        assert all(spread == sorted(spread) and len(spread) == 3 for spread in figures.values() if spread != {})
-    assert told["added_seconds"]["p99"] > 0 and 0 < told["bytes_per_stream"] < 2**17
+    assert set(told) == {"version", "cores", "connections", "rate", "seconds", "rounds", "transports"}
+    assert (told["connections"], told["rate"], told["seconds"], told["rounds"]) == (4, None, 0.2, 2)
+    assert list(told["transports"]) == ["rest", "sse", "websocket"]
+    times = {f"{prefix}{kind}_{point}" for prefix in ("", "added_") for kind in ("first", "whole")
+             for point in ("p50", "p95", "p99")}
+    for name, figures in told["transports"].items():
+        assert figures.pop("errors") == {}
+        memory = figures.pop("bytes_per_stream")
+        assert memory is None if name == "rest" else 2**12 < memory < 2**18
+        assert set(figures) == {"calls_per_second", "tokens_per_second", *times}
+        assert all(spread == sorted(spread) and len(spread) == 3 for spread in figures.values())
+        assert 0 < figures["first_p50"][1] <= figures["whole_p50"][1] and figures["added_whole_p50"][1] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_key_of_it_is_documented() -> None:
+    told = as_json.__doc__ or ""
+    for name in ("version", "cores", "connections", "rate", "seconds", "rounds", "transports", "calls_per_second",
+                 "tokens_per_second", "first_p50", "first_p95", "first_p99", "whole_…", "late_starts", "added_first_…",
+                 "added_whole_…", "errors", "count", "first", "bytes_per_stream"):
+        assert f"`{name}`" in told
 
 
 @pytest.mark.parametrize("rich", [True, False])
 def test_people_get_a_table_or_plain_lines(rich: bool, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("" if rich else (
-        "import importlib.util as u\nfound = u.find_spec\n"
-        "u.find_spec = lambda name, *more: None if name == 'rich' else found(name, *more)\n"))
-    ran = bench(*QUICK, "--transport", "rest", "--rate", "50", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    if not rich:
+        (tmp_path / "rich.py").write_text("raise ImportError('it is not installed')\n")
+    ran = bench(*QUICK, "--transport", "rest", "--rate", "50", "--keyless", PYTHONPATH=str(tmp_path), COLUMNS="200")
     assert ran.returncode == 0, ran.stderr
     assert ("┃" in ran.stdout) == rich
-    assert all(said in ran.stdout for said in ("calls a second", "whole answer, p99", "50 calls a second", "cores"))
-    assert "rest, round 2 of 2" in ran.stderr
+    for said in ("calls a second", "late starts", "whole answer, p99", "whole answer, added, p50", "50 calls a second",
+                 "least – middle – most", "share this machine", f"{os.cpu_count()} cores"):
+        assert said in ran.stdout
+    assert "first text" not in ran.stdout
+    assert "rest, round 2 of 2 …" in ran.stderr.splitlines()
 
 
-@pytest.mark.parametrize("argv", [("--rate", "0"), ("--rounds", "x"), ("--transport", "smoke"), ("--url", "nowhere")])
-def test_what_cannot_be_used_is_status_2(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("rich", [True, False])
+def test_on_a_terminal_a_bar_is_drawn_where_rich_is_there_to_draw_it(rich: bool, tmp_path: Path) -> None:
+    if not rich:
+        (tmp_path / "rich.py").write_text("raise ImportError('it is not installed')\n")
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "TERM": "xterm", "COLUMNS": "100"}
+    with open(ours, "rb", closefd=True) as terminal:
+        process = subprocess.Popen([sys.executable, "-m", "aioapp", "bench", *QUICK, "--transport", "rest", "--json"],
+                                   stdout=subprocess.PIPE, stderr=theirs, env=environ)
+        os.close(theirs)
+        seen = shown(terminal.fileno())
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and set(json.loads(out)["transports"]) == {"rest"}
+    assert "rest, round 2 of 2" in seen
+    assert ("━" in seen and "3/3" in seen or "2/3" in seen) == rich
+
+
+def shown(terminal: int) -> str:
+    """All that a process writes to its terminal until it ends, which a terminal of Linux tells as an error."""
+    seen = b""
+    try:
+        while data := os.read(terminal, 65536):
+            seen += data
+    except OSError:
+        pass
+    return seen.decode()
+
+
+@pytest.mark.parametrize("argv", [
+    ("--rate", "0"), ("--rounds", "x"), ("--connections", "10001"), ("--seconds", "nan"), ("--transport", "smoke"),
+    ("--url", "nowhere"), ("--url", "ftp://127.0.0.1/"), ("--url", "http://127.0.0.1:1"), ("--smoke",)])
+def test_what_cannot_be_used_is_status_2_and_one_line(
+        argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(argv, {}) == 2
-    assert capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.err.startswith("aioapp") and said.err.count("\n") == 1 and not said.out
+
+
+def test_its_help_tells_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"], {}) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "everybody on this machine sees a flag" in said and "--live" in said and "ends with its call 1000000" in said
 
 
 async def test_a_real_claude_is_not_asked_unless_that_is_said(
         serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    async with upstream(*[whole] * 8) as claude:
+    async with upstream(whole) as claude:
         url = await serve(claude.url)
         status = await asyncio.to_thread(run, ["--url", url], {})
         assert status == 2 and not claude.seen
-        assert "up to 180 calls, and at most $" in capsys.readouterr().err
-        live = ["--url", url, "--live", "--calls", "2", "--rounds", "1", "--transport", "rest", "--json"]
-        assert await asyncio.to_thread(run, live, {}) == 0
-        assert len(claude.seen) == 2
+        assert "up to 180 calls" in capsys.readouterr().err
+        assert await asyncio.to_thread(run, ["--url", url, "--live", *ONCE, "--calls", "2"], {}) == 0
+        assert len(claude.seen) == 2  # none to warm up, which would cost as well
     said = capsys.readouterr()
-    assert "up to 2 calls" in said.err and json.loads(said.out)["added_seconds"] is None
+    assert "up to 2 calls" in said.err
+    figures = json.loads(said.out)["transports"]["rest"]
+    assert figures["bytes_per_stream"] is None and "added_whole_p50" not in figures
+
+
+@pytest.mark.parametrize(("model", "cost"), [
+    ("claude-sonnet-5-5", "$0.07 at most at the price of claude-sonnet-5-5"),
+    (None, "$0.52 at most at the price of the dearest model")])
+async def test_what_it_would_cost_is_told_before(
+        model: str | None, cost: str, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--rounds", "2", "--transport", "sse", "--calls", "15", "--max-tokens", "200"]
+    asked = [] if model is None else ["--model", model]
+    async with upstream(whole) as claude:
+        assert await asyncio.to_thread(run, ["--url", await serve(claude.url), *argv, *asked], {}) == 2
+    said = capsys.readouterr().err
+    assert "up to 30 calls" in said and "200 out" in said and cost in said
+
+
+@pytest.mark.parametrize("answer", [
+    b"{}", b"<html>", b'{"success": true, "status": {"source": "ANTHROPIC_API_KEY"}}', b"null",
+    b'{"success": false, "status": {"source": "simulator"}}', b'{"success": true, "status": "simulator"}'])
+async def test_what_does_not_say_that_it_simulates_is_taken_for_real(
+        answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    async def other(connection: Connection) -> None:
+        assert connection.head.startswith("GET /auth-status")
+        await connection.answer(200, answer)
+
+    async with upstream(other) as server:
+        assert await asyncio.to_thread(run, ["--url", server.url], {}) == 2
+        assert len(server.seen) == 1
+    assert "does not say that it simulates" in capsys.readouterr().err
+
+
+async def test_a_server_is_not_believed_what_another_says_to_which_it_sends_on(serve: Serve) -> None:
+    simulating = await serve()
+
+    async def sends_on(connection: Connection) -> None:
+        await connection.answer(307, b"", location=f"{simulating}/auth-status")
+
+    async with upstream(sends_on) as server:
+        assert await asyncio.to_thread(run, ["--url", server.url], {}) == 2
+        assert len(server.seen) == 1
+
+
+async def test_a_server_that_simulates_is_measured_with_the_key_of_the_environment_or_of_the_flag(
+        serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    key, url = make_key(), await serve()
+    assert await asyncio.to_thread(run, ["--url", url, *ONCE, *QUICK], {}) == 2
+    assert "401: A valid key is needed" in capsys.readouterr().err
+    for argv, environ in (((), {"API_KEY": key}), (("--key", key), {"API_KEY": "another"})):
+        assert await asyncio.to_thread(run, ["--url", url + "/", *ONCE, *QUICK, *argv], environ) == 0
+        assert json.loads(capsys.readouterr().out)["transports"]["rest"]["calls_per_second"][0] > 1
 
 
 async def test_calls_that_fail_are_status_1(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     async def fails(connection: Connection) -> None:
-        await connection.answer(400, b"{}")
+        await connection.answer(400, b'{"error": {"type": "invalid_request_error", "message": "no"}}')
 
     async with upstream(fails) as claude:
-        live = ["--url", await serve(claude.url), "--live", "--calls", "1", "--rounds", "1", "--transport", "rest"]
+        live = ["--url", await serve(claude.url), "--live", "--calls", "2", "--rounds", "2", "--transport", "rest"]
         assert await asyncio.to_thread(run, live, {}) == 1
-    assert "1 times 400 Bad request" in capsys.readouterr().out
+        assert "4 times 400 Bad request; first:" in " ".join(capsys.readouterr().out.split())
+        assert await asyncio.to_thread(run, [*live, "--json"], {}) == 1
+    errors = json.loads(capsys.readouterr().out)["transports"]["rest"]["errors"]
+    assert errors["400 Bad request"]["count"] == 4 and "no" in errors["400 Bad request"]["first"]
 
 
-async def test_whoever_stops_it_is_left_with_no_process_and_no_file(tmp_path: Path) -> None:
-    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("load", [(), ("--rate", "100")])
+async def test_whoever_stops_it_is_left_with_no_process_and_no_file(
+        number: signal.Signals, status: int, load: tuple[str, ...], tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "aioapp", "bench", "--seconds", "60", env=environ, stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE, start_new_session=True)
+        sys.executable, "-m", "aioapp", "bench", "--seconds", "60", *load, env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     assert process.stderr is not None
-    while b"warm-up" not in await process.stderr.readline():
-        pass
-    assert list(tmp_path.iterdir())
-    process.send_signal(signal.SIGINT)
-    await process.stderr.read()
-    assert await process.wait() == 130
+    while b"round 1" not in (line := await process.stderr.readline()):
+        assert line
+    started = children_of(process.pid)
+    assert len(started) == 2 and list(tmp_path.iterdir())
+    process.send_signal(number)
+    out, err = await process.communicate()
+    assert (process.returncode, out, err) == (status, b"", b"")
     assert list(tmp_path.iterdir()) == []
-    await until(lambda: not members(process.pid))
+    await until(lambda: not any(map(alive, started)))
 
 
-def members(group: int) -> list[str]:
-    """What still runs of the processes that it began."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            found.append(stat.parent.name)
-    return found
+def test_a_server_that_does_not_start_is_told_with_what_it_said(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'aioapp.simulator' in sys.orig_argv:\n    sys.exit('there is no room')\n")
+    ran = bench(*QUICK, PYTHONPATH=str(tmp_path), TMPDIR=str(tmp_path))
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("aioapp: ") and "there is no room" in ran.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("aioapp-bench")] == []

@@ -1,108 +1,121 @@
-"""One call of each kind, as a client makes it. Whatever fails is a sample too."""
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping
+"""One call of each kind, as a client makes it: it tells when the first text is there, and when all of it is."""
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import aiohttp
 
-from aioapp.cli.bench.statistics import Sample
+from aioapp.cli.bench.connections import LARGEST, Connections, Target
+from aioapp.cli.bench.replies import CallFailed, problem, refused, tokens_of
 
 Transport = Literal["rest", "sse", "websocket"]
 TRANSPORTS: tuple[Transport, ...] = ("rest", "sse", "websocket")
-TIMEOUT = 60.0
-"""Seconds for one call."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A server under `url`, and what it is asked. `key` is shown where there is one, None is the server's own model."""
-
-    url: str
-    prompt: str
-    max_tokens: int
-    key: str | None = None
-    model: str | None = None
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return {} if self.key is None else {"X-API-Key": self.key}
-
-    @property
-    def body(self) -> dict[str, Any]:
-        model = {} if self.model is None else {"model": self.model}
-        return {"prompt": self.prompt, "max_tokens": self.max_tokens, **model}
+@dataclass(frozen=True, slots=True)
+class FirstText:
+    """The first of the answer's text is there."""
 
 
-Call = Callable[[aiohttp.ClientSession, Target], Awaitable[Sample]]
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """All of the answer is there, which is so many tokens."""
+
+    tokens: int
 
 
-async def rest(http: aiohttp.ClientSession, target: Target) -> Sample:
-    began = perf_counter()
-    async with http.post(f"{target.url}/api/generate", json=target.body, headers=target.headers) as response:
-        answer = await response.json()
-    seconds = perf_counter() - began
+Moments = AsyncGenerator[FirstText | Finished, None]
+Call = Callable[[Connections, Target], Moments]
+"""One call, from its beginning to its end. It raises `CallFailed`, and what aiohttp and the system raise."""
+
+
+async def rest(connections: Connections, target: Target) -> Moments:
+    """All text comes at once, so nothing is told of the first."""
+    async with connections.http.post(
+            f"{target.url}/api/generate", json=target.body, headers=target.headers) as response:
+        data = await response.read()
     if response.status != 200:
-        return Sample(error=f"{response.status} {answer.get('error', 'Validation failed')}")
-    return Sample(first=seconds, whole=seconds, tokens=answer["usage"]["output_tokens"])
+        raise refused(response.status, data)
+    yield Finished(tokens_of(data))
 
 
-async def sse(http: aiohttp.ClientSession, target: Target) -> Sample:
-    began, first, last = perf_counter(), 0.0, b""
-    body = {**target.body, "format": "events"}
-    async with http.post(f"{target.url}/api/stream", json=body, headers=target.headers) as response:
-        if response.status != 200:
-            return Sample(error=f"{response.status} {response.reason}")
-        while data := await response.content.readany():
-            first = first or perf_counter() - began
-            last = last[-4096:] + data
-    end = last.rpartition(b"event: done\ndata: ")[2].partition(b"\n\n")[0]
-    if b"event: done" not in last:
-        return Sample(error="the stream ended with an error")
-    tokens = json.loads(end)["usage"]["output_tokens"]
-    return Sample(first=first, whole=perf_counter() - began, tokens=tokens)
+async def sse(connections: Connections, target: Target) -> Moments:
+    said, body = bytearray(b"\n"), {**target.body, "format": "events"}
+    async with connections.http.post(f"{target.url}/api/stream", json=body, headers=target.headers) as response:
+        async with aclosing(streamed(response, said, first=b"\nevent: delta\n")) as moments:
+            async for moment in moments:
+                yield moment
+    # JSON has no line breaks of its own: what stands at the beginning of a line is no text of the answer.
+    name, _, data = said.rpartition(b"\nevent: ")[2].partition(b"\ndata: ")
+    match bytes(name):
+        case b"done":
+            yield Finished(tokens_of(data))
+        case b"error":
+            raise problem(data)
+        case _:
+            raise CallFailed("the stream was cut")
 
 
-async def websocket(http: aiohttp.ClientSession, target: Target) -> Sample:
-    """On a socket of its own; the time begins when it is open."""
-    async with http.ws_connect(f"{target.url}/ws/generate", headers=target.headers) as socket:
-        began, first = perf_counter(), 0.0
+async def websocket(connections: Connections, target: Target) -> Moments:
+    """On a socket that is open already, unless as many answers run as there are sockets."""
+    async with connections.socket(target) as socket:
         await socket.send_json({**target.body, "stream": True})
-        async for message in socket:
-            first = first or perf_counter() - began
-            if '"success":' in message.data:
-                answer = json.loads(message.data)
-                if not answer["success"]:
-                    return Sample(error=str(answer["error"]))
-                return Sample(first=first, whole=perf_counter() - began, tokens=answer["usage"]["output_tokens"])
-    return Sample(error="the socket was closed")
+        begun = False
+        while True:
+            message = await socket.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                raise CallFailed("the socket was closed", f"{socket.close_code or message.type.name}")
+            if '"success":' in message.data:  # in the text of an answer its second quote would be escaped
+                break
+            if not begun and '"delta"' in message.data:
+                begun = True
+                yield FirstText()
+        yield Finished(tokens_of(message.data))
 
 
-async def direct(http: aiohttp.ClientSession, target: Target) -> Sample:
-    """The call that the server makes, made without it."""
-    body = {"model": "claude-sonnet-5-5", "max_tokens": target.max_tokens,
-            "messages": [{"role": "user", "content": target.prompt}]}
-    headers = {"x-api-key": "bench", "anthropic-version": "2023-06-01"}
-    began = perf_counter()
-    async with http.post(f"{target.url}/v1/messages", json=body, headers=headers) as response:
-        answer = await response.json()
-    seconds = perf_counter() - began
+async def direct(connections: Connections, target: Target) -> Moments:
+    """What the server asks for `rest`, asked without it."""
+    async with connections.http.post(
+            f"{target.url}/v1/messages", data=target.prompt.body(live=False), headers=shown(target)) as response:
+        data = await response.read()
     if response.status != 200:
-        return Sample(error=f"{response.status} {response.reason}")
-    return Sample(first=seconds, whole=seconds, tokens=answer["usage"]["output_tokens"])
+        raise refused(response.status, data)
+    yield Finished(0)
+
+
+async def direct_stream(connections: Connections, target: Target) -> Moments:
+    """What the server asks for `sse` and `websocket`, asked without it."""
+    said = bytearray(b"\n")
+    async with connections.http.post(
+            f"{target.url}/v1/messages", data=target.prompt.body(live=True), headers=shown(target)) as response:
+        async with aclosing(streamed(response, said, first=b"\nevent: content_block_delta\n")) as moments:
+            async for moment in moments:
+                yield moment
+    if b"\nevent: message_stop\n" not in said:
+        raise CallFailed("the stream was cut")
+    yield Finished(0)
 
 
 CALLS: Mapping[Transport, Call] = {"rest": rest, "sse": sse, "websocket": websocket}
+DIRECT: Mapping[Transport, Call] = {"rest": direct, "sse": direct_stream, "websocket": direct_stream}
 
 
-async def sampled(http: aiohttp.ClientSession, target: Target, *, call: Call) -> Sample:
-    """What came of the call, however it ended."""
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            return await call(http, target)
-    except TimeoutError:
-        return Sample(error=f"no answer in {TIMEOUT:g} s")
-    except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
-        return Sample(error=type(error).__name__)
+def shown(target: Target) -> dict[str, str]:
+    """The headers of a direct call: the simulator takes any key."""
+    return {**target.prompt.headers(), "Content-Type": "application/json", "X-API-Key": "bench"}
+
+
+async def streamed(
+        response: aiohttp.ClientResponse, said: bytearray, *, first: bytes) -> AsyncGenerator[FirstText, None]:
+    """Read a stream into `said` up to its end, and tell when `first` has come."""
+    if response.status != 200:
+        raise refused(response.status, await response.read())
+    begun = False
+    async for data in response.content.iter_any():
+        said += data
+        if not begun and first in said:
+            begun = True
+            yield FirstText()
+        if len(said) > LARGEST:
+            raise CallFailed("the answer is too long")

@@ -17,7 +17,7 @@ from aioapp.store.embedded import open_store
 
 PATIENCE = 20.0
 """Seconds for a process to start, and to end."""
-PAGE = 4096
+PIECE = 2**16
 TERMS = Limits(requests_per_minute=10**9, tokens_per_minute=10**9, concurrency=10_000)
 """Of the key that is used: all limits are counted, and none is reached."""
 
@@ -36,23 +36,23 @@ class Started:
     key: str | None
 
     def memory(self) -> int | None:
-        """Bytes that the server holds, where the system tells (Linux)."""
+        """Bytes of the server's resident set, where the system tells (Linux: proc_pid_statm(5))."""
         try:
-            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, ValueError, IndexError):
             return None
 
 
 @asynccontextmanager
-async def started(*, keyless: bool) -> AsyncIterator[Started]:
-    """A server of one process, as `python -m aioapp` serves. Raises `NotStarted`."""
+async def started(*, keyless: bool, pace: float = 0.0) -> AsyncIterator[Started]:
+    """A server of one process, as `python -m aioapp` serves, and a simulator of that pace. Raises `NotStarted`."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("API_", "ANTHROPIC_"))}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aioapp-bench-")))
         database = folder / "aioapp.db"
         upstream, _ = await stack.enter_async_context(running(
-            "aioapp.simulator", "--port", "0", "--pace", "0", environ=os.environ))
+            "aioapp.simulator", "--port", "0", "--pace", f"{pace:g}", environ=environ))
         key = None if keyless else await made_key(database)
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("API_", "ANTHROPIC_"))}
         url, pid = await stack.enter_async_context(running(
             "aioapp", "--host", "127.0.0.1", "--port", "0", "--no-access-log", "--database", str(database),
             environ={**environ, "ANTHROPIC_BASE_URL": upstream, "ANTHROPIC_API_KEY": "bench"}))
@@ -68,20 +68,14 @@ async def made_key(database: Path) -> str:
 
 @asynccontextmanager
 async def running(module: str, *arguments: str, environ: Mapping[str, str]) -> AsyncIterator[tuple[str, int]]:
-    """The module as a process that says its URL; gives that and its process id."""
+    """The module as a process that says its URL; gives that and its process id. Raises `NotStarted`."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, env=environ, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE)
-    drained: list[asyncio.Task[bytes]] = []
+        sys.executable, "-m", module, *arguments, env=environ, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    said = asyncio.create_task(last_of(process.stderr))
     try:
-        assert process.stdout is not None and process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            said = (await process.stdout.readline()).decode()
-        found = re.search(r"http://\S+", said)
-        if found is None:
-            raise NotStarted((await process.stderr.read()).decode(errors="replace").strip() or f"{module} ended")
-        drained += [asyncio.create_task(stream.read()) for stream in (process.stdout, process.stderr)]
-        yield found[0], process.pid
+        yield await announced(process.stdout, said, module=module), process.pid
     finally:
         if process.returncode is None:
             process.terminate()
@@ -91,4 +85,24 @@ async def running(module: str, *arguments: str, environ: Mapping[str, str]) -> A
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        await asyncio.gather(*drained)
+        await said
+
+
+async def announced(out: asyncio.StreamReader, said: "asyncio.Task[bytes]", *, module: str) -> str:
+    """The URL in the process's first line. Raises `NotStarted` with what it `said` in the end instead."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            line = (await out.readline()).decode(errors="replace")
+            if found := re.search(r"http://\S+", line):
+                return found[0]
+            raise NotStarted((await said).decode(errors="replace").strip() or f"{module} ended")
+    except TimeoutError:
+        raise NotStarted(f"{module} did not start in {PATIENCE:g} s") from None
+
+
+async def last_of(err: asyncio.StreamReader) -> bytes:
+    """The last of what a process says. A pipe that nobody reads would stop it."""
+    said = b""
+    while data := await err.read(PIECE):
+        said = (said + data)[-PIECE:]
+    return said
