@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="aioapp", usage=argparse.SUPPRESS, allow_abbrev=False,
         description="Serve Claude over HTTP. Every flag has an environment variable; flags win.",
-        epilog="Callers' keys are made, listed and ended with: aioapp keys --help")
+        epilog="Callers' keys are made, listed and ended with: aioapp keys --help. How fast it is: aioapp bench --help")
     made.add_argument("--version", action="version", version=f"aioapp {__version__}")
     for row in fields(Settings):
         if row.metadata["flag"]:
