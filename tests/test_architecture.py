@@ -242,7 +242,7 @@ COVERED = {
     "simulator.errors": "simulator_checks", "simulator.handlers": "simulator", "simulator.shapes": "simulator_shapes",
     "simulator.wire": "simulator_streams", "startup": "outages", "store.embedded.board.budgets": "limits_budgets",
     "store.embedded.board.faults": "store_board_faults", "store.embedded.board.locks": "store_board_processes",
-    "store.embedded.board.rules": "limits", "store.embedded.board.turns": "store_board_faults",
+    "store.embedded.board.rules": "limits",
     "store.embedded.errors": "outages", "store.embedded.usage_table": "usage_ledger",
     "upstream.error_mapping": "upstream", "usage.ledger": "usage_ledger", "web.access.policy": "access_policy",
     "web.access_log": "telemetry_logs", "web.cors": "cors", "web.error_responses": "middlewares",
