@@ -28,7 +28,7 @@
     │   └── UpstreamSilent           for which we have stopped waiting
     └── VersionNotSupported     505  neither HTTP/1.1 nor HTTP/1.0
 
-`web.wire` is the one place that puts them on the wire.
+`web.answers` and `web.error_responses` put them on the wire.
 """
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -105,7 +105,7 @@ class RateLimited(AppError):
 
 
 class LimitReached(AppError):
-    """`refused` names the limit, one of `clients.Limits`'s fields."""
+    """`refused` names the limit, one of `callers.Limits`'s fields, or `connections`."""
 
     status, title = 429, "This server's limit for you is reached"
 

@@ -56,6 +56,10 @@ class Meter:
         """A try begins: from now on Claude may take something for it."""
         self.asked, self._since = True, perf_counter()
 
+    def reset(self) -> None:
+        """Nothing is asked yet: the tries are told one by one. Whoever stands in for Claude tells of none."""
+        self.asked, self._since = False, None
+
     def spare(self) -> None:
         """The try came to nothing, and Claude takes nothing for it: it was not reached, or has refused."""
         self._since = None
@@ -107,6 +111,11 @@ class Meter:
     def model(self) -> str | None:
         """The model that answers, None if none has begun to."""
         return self.summary.model
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether some of `usage` is guessed."""
+        return self._guess.total > 0
 
     @property
     def usage(self) -> Usage:

@@ -460,3 +460,19 @@ async def test_budgeted_lets_go_of_the_money_that_it_held_when_a_limit_refuses(t
             with pytest.raises(errors.LimitReached):
                 await all_of(layer(source.generate), call(caller=client))
         await running.aclose()
+
+
+async def test_what_broken_tries_are_guessed_to_have_taken_is_never_more_than_was_set_aside() -> None:
+    async def breaking(call: Call) -> AsyncGenerator[Batch, None]:
+        for _ in range(1000):
+            call.generation.meter.ask()
+            call.generation.meter.lose(call)
+        raise errors.UpstreamFailed("The connection to Claude broke.")
+        yield
+
+    asked = call()
+    with pytest.raises(errors.UpstreamFailed):
+        await all_of(budget()(metered(breaking)), asked)
+    most = DEFAULT_PRICES.most("m", input=asked.prompt.most_input, output=asked.prompt.max_tokens)
+    assert asked.generation.meter.usage.total >= 1000
+    assert asked.generation.nanodollars == most

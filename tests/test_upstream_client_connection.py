@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aioapp.upstream.client_connection import LARGEST_HEAD, READ_AHEAD
+from aioapp.upstream.client_connection import LARGEST_HEAD, READ_AHEAD, ClientConnection
 from aioapp.upstream.pool import READ_AT_ONCE, Pool
 from aioapp.upstream.transport import Broken, NotConnected, Response, Silent, Transport
 
@@ -415,3 +415,45 @@ async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
         while not true():
             await asyncio.sleep(0.005)
+
+
+async def test_a_silence_that_a_stream_is_held_to_is_none_of_the_answer_behind_it() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(here.requests) > 1:
+            await asyncio.sleep(0.3)
+        writer.write(WHOLE)
+
+    async with peer(script) as here, pool(here.url) as transport:
+        assert await read(await post(transport, silence=0.1)) == b"hello"
+        assert await read(await post(transport, silence=None)) == b"hello"
+        assert here.connections == 1
+
+
+async def test_whoever_waits_for_a_connection_is_not_given_one_that_was_lost_on_its_way() -> None:
+    async with peer(said(WHOLE)) as here, pool(here.url, connections=1) as transport:
+        first = await post(transport)
+        other = asyncio.create_task(post(transport))
+        await asyncio.sleep(0)
+        assert await first.read() == b"hello"
+        first.release()
+        assert isinstance(first, ClientConnection)
+        first.abort()
+        assert await read(await other) == b"hello"
+
+
+@pytest.mark.parametrize("kind", [b"chunked", b"Chunked"])
+async def test_a_chunked_body_that_is_cut_is_never_whole_however_its_coding_is_spelled(kind: bytes) -> None:
+    cut = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %b\r\n\r\n5\r\nhello\r\n" % kind
+    with pytest.raises(Broken):
+        await told(said(cut, close=True))
+
+
+async def test_what_stands_behind_a_body_is_bounded() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED.removesuffix(b"\r\n\r\n"))
+        for _ in range(100):
+            writer.write(b"a" * LARGEST_HEAD)
+            await writer.drain()
+
+    with pytest.raises(Broken):
+        await told(script)

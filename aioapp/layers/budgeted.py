@@ -16,8 +16,8 @@ def budgeted(*, allowance: Allowance, prices: Prices) -> Layer:
             if not caller.may_use(model):
                 raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(caller.models)}.")
             read, written = call.prompt.most_input, call.prompt.max_tokens
-            reservation = await allowance.reserve(
-                caller, tokens=read + written, nanodollars=prices.most(model, input=read, output=written))
+            most = prices.most(model, input=read, output=written)
+            reservation = await allowance.reserve(caller, tokens=read + written, nanodollars=most)
             try:
                 async with aclosing(inner(call)) as batches:
                     async for batch in batches:
@@ -25,7 +25,8 @@ def budgeted(*, allowance: Allowance, prices: Prices) -> Layer:
             finally:
                 usage = generation.meter.usage
                 cost = prices.cost(generation.meter.model or model, usage)
-                generation.nanodollars = min(cost, MOST_NANODOLLARS)
+                # Tries that broke are guessed, each by itself; no guess takes a caller beyond what was set aside.
+                generation.nanodollars = min(cost, most if generation.meter.is_guess else MOST_NANODOLLARS)
                 reservation.settle(usage.total, generation.nanodollars)
 
         return generate

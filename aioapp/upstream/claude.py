@@ -41,7 +41,7 @@ class Claude:
     async def generate(self, call: Call) -> AsyncGenerator[Batch, None]:
         """The innermost `Generate`. Closing it closes the connection, which stops Claude."""
         meter = call.generation.meter
-        meter.spare()  # so far nothing is asked
+        meter.reset()
         response = await self._connect(call)
         try:
             async with aclosing(answered(response, call)) as batches:

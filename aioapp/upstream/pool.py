@@ -59,16 +59,19 @@ class Pool:
 
     async def _take(self) -> ClientConnection:
         """A connection that is open, as far as is known: the one that was used last, else a new one."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-        if self._taken >= self._most:
+        while True:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.usable:
+                    return connection
+            if self._taken < self._most:
+                self._taken += 1
+                break
             given = await self._turn()
-            if given is not None:
+            if given is None:
+                break
+            if given.usable:  # else it was lost on its way here, and its place is given to whoever asks next
                 return given
-        else:
-            self._taken += 1
         try:
             return await self._connect()
         except BaseException:

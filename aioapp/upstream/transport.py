@@ -33,7 +33,7 @@ class Response(Protocol):
         """
 
     def release(self) -> None:
-        """It is done with: the connection can be used again if all of the body was read, else it is closed."""
+        """It is done with, once: the connection can be used again if all of the body was read, else it is closed."""
 
 
 class Transport(Protocol):

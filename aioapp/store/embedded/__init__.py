@@ -51,7 +51,7 @@ async def open_store(path: Path, *, create: bool, quiet: bool = False) -> AsyncI
     Unless it is `quiet`, the log is told too.
     """
     database = Database(path, create=create, quiet=quiet)
-    limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits")), waiting=False)
+    limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits"), patience=0.0), waiting=False)
     # A report over years takes seconds: in the one thread, nobody's key would be looked up meanwhile.
     reports = Database(path, create=False, quiet=quiet)
     usage = EmbeddedUsage(database, limiter, reports=reports)

@@ -14,10 +14,9 @@ from aioapp.errors import Forbidden
 from aioapp.generation import Admission
 from aioapp.keys.authenticator import Peer
 from aioapp.services import Services
-from aioapp.web.peer import reached_at
 from aioapp.web.context import ADMISSION, ALLOWANCE, CALLER, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
-from aioapp.web.peer import is_loopback, network_of
+from aioapp.web.peer import is_loopback, network_of, reached_at
 
 ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
 """Whom each method of each resource is for. What is not in it is for callers."""
