@@ -37,10 +37,12 @@ async def test_unknown_paths_and_wrong_methods_are_refused_in_claudes_shape(base
             assert answer["request_id"] == response.headers["request-id"]
 
 
-async def test_the_root_answers_get_and_head_without_credentials(base: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/api/hello"])
+async def test_a_greeting_is_answered_to_get_and_head_without_credentials(base: str, path: str) -> None:
     async with ClientSession(base) as session:
-        async with session.get("/") as got, session.head("/") as headed:
+        async with session.get(path) as got, session.head(path) as headed:
             assert (got.status, headed.status) == (200, 200)
+            assert headed.headers["request-id"].startswith("req_")
 
 
 async def test_answers_carry_request_id_organization_and_rate_limits(http: ClientSession) -> None:

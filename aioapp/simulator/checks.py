@@ -29,6 +29,8 @@ async def read(request: web.Request, fields: Fields) -> tuple[Json, Model]:
     beta = BETA if request.query.get("beta") == "true" else {}
     refuse_first(shape_faults(body, {**fields, **old, **beta}))
     model = find_model(body["model"])
+    if model.lifecycle == "retired" and "max_tokens" in fields:     # its tokens may still be counted
+        raise ApiError(404, f"model: {body['model']}")
     refuse_first(fault for check in CHECKS for fault in check(body, model))
     return body, model
 
