@@ -12,7 +12,7 @@ from aiohttp import web
 from aioapp.simulator.errors import ApiError, Json
 from aioapp.simulator.models import EFFORTS, THINKING, Model
 from aioapp.simulator.reserved import find_model
-from aioapp.simulator.shapes import BETA, SAMPLING, TURN, Fields, parse, shape_faults
+from aioapp.simulator.shapes import KNOWN, SAMPLING, TURN, Fields, extra_faults, parse, shape_faults
 
 LATEST = "2026-10-21"       # the API's version that has no sampling any more
 MOST_MESSAGES = 100_000
@@ -24,15 +24,23 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType({      # the most a
 
 async def read(request: web.Request, fields: Fields) -> tuple[Json, Model]:
     """The body of a request and the model it names, once all is in order. Raises ApiError."""
-    body = parse(await request.read())
+    body, beta = parse(await request.read()), asks_for_beta(request)
     old = {} if request.headers["anthropic-version"] == LATEST else SAMPLING
-    beta = BETA if request.query.get("beta") == "true" else {}
-    refuse_first(shape_faults(body, {**fields, **old, **beta}))
+    refuse_first(shape_faults(body, {**fields, **old}))
+    refuse_first(extra_faults(body, {**fields, **old}, known=KNOWN if beta else None))
     model = find_model(body["model"])
     if model.lifecycle == "retired" and "max_tokens" in fields:     # its tokens may still be counted
         raise ApiError(404, f"model: {body['model']}")
-    refuse_first(fault for check in CHECKS for fault in check(body, model))
+    refuse_first(fault for check in (CHECKS if beta else (*CHECKS, extra_turn_faults)) for fault in check(body, model))
     return body, model
+
+
+def asks_for_beta(request: web.Request) -> bool:
+    """Whether fields may come that are newer than those known here, as they do with every release of a client.
+
+    The SDK says so with a header, Claude Code in the query too.
+    """
+    return "anthropic-beta" in request.headers or request.query.get("beta") == "true"
 
 
 def refuse_first(faults: Iterator[str]) -> None:
@@ -70,6 +78,11 @@ def turn_faults(path: str, message: Any) -> Iterator[str]:
     if not message["content"]:
         yield f"{path}: all messages must have non-empty content"
     yield from block_faults(f"{path}.content", message["content"])
+
+
+def extra_turn_faults(body: Json, model: Model) -> Iterator[str]:
+    for index, message in enumerate(body["messages"]):
+        yield from extra_faults(message, TURN, path=f"messages.{index}.")
 
 
 def block_faults(path: str, content: str | list[Any]) -> Iterator[str]:
