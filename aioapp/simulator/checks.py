@@ -142,4 +142,16 @@ def effort_faults(body: Json, model: Model) -> Iterator[str]:
         yield f"This model does not support effort level '{effort}'. Supported levels: {levels}."
 
 
-CHECKS = (token_faults, message_faults, stop_faults, sampling_faults, thinking_faults, effort_faults)
+def choice_faults(body: Json, model: Model) -> Iterator[str]:
+    tools = body.get("tools", ())
+    match body.get("tool_choice"):
+        case {"type": "any" | "tool"} if not tools:
+            yield "tool_choice: may only be specified while providing tools"
+        case {"type": "tool", "name": name} if not any(
+                isinstance(tool, dict) and tool.get("name") == name for tool in tools):
+            yield f"Tool '{name}' not found in provided tools"
+        case {"type": "tool", **rest} if "name" not in rest:
+            yield "tool_choice.tool.name: Field required"
+
+
+CHECKS = (token_faults, message_faults, stop_faults, sampling_faults, thinking_faults, effort_faults, choice_faults)
