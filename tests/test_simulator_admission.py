@@ -56,6 +56,21 @@ async def test_answers_carry_request_id_organization_and_rate_limits(http: Clien
             assert answer.headers[name + "reset"].endswith("Z") and name + "reset" not in other.headers
 
 
+@pytest.mark.parametrize(("method", "path", "more", "status"), [
+    ("GET", "/v1/models/missing-one", {}, 404), ("GET", "/v1/models", {"params": {"limit": "0"}}, 400),
+    ("POST", "/v1/messages", {"data": b"{"}, 400), ("POST", "/v1/messages/count_tokens", {"json": {}}, 400),
+    ("POST", "/v1/messages", {"json": body(model="missing-one")}, 404), ("PUT", "/v1/models", {}, 405),
+    ("POST", "/v1/messages", {"json": body(model="simulate-529", stream=True)}, 529), ("GET", "/elsewhere", {}, 404),
+])
+async def test_every_refusal_has_claudes_shape_and_says_which_request_it_was(
+        http: ClientSession, method: str, path: str, more: Json, status: int) -> None:
+    async with http.request(method, path, **more) as response:
+        answer = await response.json()
+    assert response.status == status
+    assert set(answer) == {"type", "error", "request_id"} and set(answer["error"]) == {"type", "message"}
+    assert answer["type"] == "error" and answer["request_id"] == response.headers["request-id"]
+
+
 async def test_a_header_that_is_no_utf8_is_refused_like_any_other(base: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", URL(base).port)
     writer.write(b"GET /v1/models HTTP/1.0\r\nhost: x\r\nx-api-key: k\r\nanthropic-version: \xff\r\n\r\n")

@@ -171,6 +171,24 @@ async def test_counting_tokens_agrees_with_the_message_and_takes_no_max_tokens(h
     assert longer[1]["input_tokens"] > message["usage"]["input_tokens"]
 
 
+async def test_a_picture_takes_as_many_tokens_whatever_its_bytes(http: ClientSession) -> None:
+    def counted_with(data: str) -> list[Json]:
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+        result = {"type": "tool_result", "tool_use_id": "t", "content": [picture]}
+        return [{"role": "user", "content": [picture, result]}]
+
+    small, large = [(await post(http, path="/v1/messages/count_tokens", max_tokens=..., messages=counted_with(data)))[1]
+                    for data in ("aGk=", "aGk=" * 100_000)]
+    assert small == large and 3200 < small["input_tokens"] < 3400
+
+
+async def test_where_and_how_fast_a_call_was_to_run_is_told_in_its_usage(http: ClientSession) -> None:
+    _, plain = await post(http)
+    assert (plain["usage"]["inference_geo"], plain["usage"].get("speed")) == ("global", None)
+    _, message = await post(http, inference_geo="us", speed="fast")
+    assert (message["usage"]["inference_geo"], message["usage"]["speed"]) == ("us", "fast")
+
+
 async def test_a_budget_needs_no_max_tokens_where_tokens_are_counted(http: ClientSession) -> None:
     thinking = {"type": "enabled", "budget_tokens": 5000}
     assert (await post(http, path="/v1/messages/count_tokens", max_tokens=..., model="claude-opus-4-5",

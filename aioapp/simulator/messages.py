@@ -5,19 +5,42 @@ import uuid
 from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 from aioapp.simulator.answers import TOKEN, Answer
 from aioapp.simulator.errors import Json
 from aioapp.simulator.models import Model
 from aioapp.simulator.tools import written
 
+PICTURE = 1600      # tokens: about what a picture takes that is as large as pictures are read
 REFUSAL = {"type": "refusal", "category": "general_harms", "explanation": "The simulator was asked to refuse."}
 
 
 def estimate(body: Json) -> int:
-    """Input tokens: a quarter of the prompt's bytes, near enough to the truth and the same every time."""
-    prompt = [body.get("system"), body["messages"], body.get("tools")]
+    """Input tokens: a quarter of the prompt's bytes, near enough to the truth and the same every time.
+
+    What comes in base64, a picture or a document, takes a fixed number of tokens, however many bytes it has.
+    """
+    turns = [{**turn, "content": without_data(turn["content"])} for turn in body["messages"]]
+    prompt = [body.get("system"), turns, body.get("tools")]
     return math.ceil(len(json.dumps(prompt, ensure_ascii=False).encode()) / 4)
+
+
+def without_data(content: Any) -> Any:
+    """The content with as many bytes for each base64 as its tokens take, also in the results of tools."""
+    if not isinstance(content, list):
+        return content
+    return [lightened(block) for block in content]
+
+
+def lightened(block: Any) -> Any:
+    match block:
+        case {"source": {"type": "base64", "data": str()} as source}:
+            return {**block, "source": {**source, "data": "." * 4 * PICTURE}}
+        case {"type": "tool_result", "content": list(parts)}:
+            return {**block, "content": without_data(parts)}
+        case _:
+            return block
 
 
 def usage_of(body: Json, answer: Answer) -> Json:
@@ -27,7 +50,8 @@ def usage_of(body: Json, answer: Answer) -> Json:
         "input_tokens": estimate(body), "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "output_tokens": spent, "output_tokens_details": {"thinking_tokens": len(answer.thought)},
-        "service_tier": "standard", "inference_geo": "global",
+        "service_tier": "standard", "inference_geo": body.get("inference_geo") or "global",
+        **({"speed": body["speed"]} if body.get("speed") else {}),
     }
 
 
