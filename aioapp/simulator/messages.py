@@ -116,7 +116,8 @@ def deltas_of(block: Json) -> Iterator[Json]:
         case {"type": "tool_use", "input": given}:
             for token in ("", *TOKEN.findall(written(given))):
                 yield {"type": "input_json_delta", "partial_json": token}
-        case {"type": kind}:
+        case _:
+            kind = block["type"]
             yield from ({"type": f"{kind}_delta", kind: token} for token in TOKEN.findall(block[kind]))
     if "signature" in block:
         yield {"type": "signature_delta", "signature": block["signature"]}
