@@ -30,15 +30,24 @@
 
 `web.answers` and `web.error_responses` put them on the wire.
 """
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+
+class Said(NamedTuple):
+    """An error as Claude told it; where it came in the middle of a stream, its status is 200 and its body the event."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class AppError(Exception):
     """A failure with a status and a title for the caller.
 
     `detail` is for the caller too: it must hold neither secrets nor internals.
-    `retry_after` is in seconds, kept as the number that goes on the wire.
+    `retry_after` is in seconds, kept as the number that goes on the wire. `said` is kept where Claude's own words are
+    to be passed on.
     """
 
     status: ClassVar[int] = 500
@@ -48,6 +57,7 @@ class AppError(Exception):
         super().__init__(detail or self.title)
         self.detail = detail
         self.retry_after = retry_after
+        self.said: Said | None = None
 
 
 class BadRequest(AppError):

@@ -61,7 +61,7 @@ async def peer(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIte
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    here.url = f"{'https' if tls else 'http'}://localhost:{port}/v1/messages?x=%20"
+    here.url = f"{'https' if tls else 'http'}://localhost:{port}/gate"
     try:
         yield here
     finally:
@@ -93,7 +93,8 @@ def said(*pieces: bytes, close: bool = False) -> Script:
 
 
 async def post(transport: Transport, *, silence: float | None = 5.0) -> Response:
-    return await transport.post(BODY, {"Authorization": "k"}, silence=silence)
+    return await transport.request(
+        "POST", "/v1/messages?x=%20", headers={"Authorization": "k"}, body=BODY, silence=silence)
 
 
 async def read(response: Response) -> bytes:
@@ -130,7 +131,7 @@ def test_a_request_is_sent_as_the_rfc_has_it_and_its_connection_is_used_again() 
                 assert await read(response) == b"hello"
             assert here.connections == 1
             lines = here.requests[0].decode().split("\r\n")
-            assert lines[0] == "POST /v1/messages?x=%20 HTTP/1.1"
+            assert lines[0] == "POST /gate/v1/messages?x=%20 HTTP/1.1"
             assert lines[1] == "Host: " + here.url.split("/")[2]
             assert {"Accept-Encoding: identity", "Authorization: k", f"Content-Length: {len(BODY)}"} <= set(lines)
             assert lines[-1].encode() == BODY
@@ -374,7 +375,7 @@ async def test_no_header_begins_another(evil: str) -> None:
     async with peer(said(WHOLE)) as here, pool(here.url) as transport:
         for headers in ({"X": evil}, {evil: "x"}):
             with pytest.raises(ValueError, match="line break"):
-                await transport.post(BODY, headers, silence=None)
+                await transport.request("POST", "/", headers=headers, body=BODY, silence=None)
         assert not here.requests
 
 

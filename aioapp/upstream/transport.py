@@ -39,5 +39,11 @@ class Response(Protocol):
 class Transport(Protocol):
     """Answers come as they were written: no compression is asked for, and no redirect followed."""
 
-    async def post(self, body: bytes, headers: Mapping[str, str], *, silence: float | None) -> Response:
-        """`silence` bounds the seconds between two reads. Raises `NotConnected`, `Silent` or `Broken`."""
+    async def request(
+            self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", silence: float | None,
+    ) -> Response:
+        """`target` is a path and perhaps a query, as they are sent, below where Claude is.
+
+        Of `headers`, `User-Agent` and `Accept` take the place of our own. `silence` bounds the seconds between two
+        reads. Raises `NotConnected`, `Silent` or `Broken`.
+        """
