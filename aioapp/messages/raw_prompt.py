@@ -81,7 +81,7 @@ def read(raw: bytes, *, query: str = "", headers: Mapping[str, str] | None = Non
     body = parsed(raw)
     models, most = models_of(body), body.get("max_tokens")
     if type(most) is not int:
-        raise BadRequest(problem(body, "max_tokens", "Input should be a valid integer"))
+        raise BadRequest(problem(body, "max_tokens", otherwise="Input should be a valid integer"))
     if most < 0:
         raise BadRequest("max_tokens: Input should be greater than or equal to 0")
     blocks = list(blocks_of(body))
@@ -107,15 +107,15 @@ def models_of(body: Mapping[str, Any]) -> tuple[str, ...]:
     """All models that may be used for it, its own first. Raises `BadRequest`."""
     model = body.get("model")
     if not isinstance(model, str):
-        raise BadRequest(problem(body, "model", "Input should be a valid string"))
+        raise BadRequest(problem(body, "model", otherwise="Input should be a valid string"))
     models = tuple(islice(dict.fromkeys((model, *models_in(body))), MOST_MODELS + 1))
     if len(models) > MOST_MODELS or max(map(len, models)) > LONGEST_MODEL:
         raise BadRequest(f"A request names at most {MOST_MODELS} models, of at most {LONGEST_MODEL} characters each.")
     return models
 
 
-def problem(body: Mapping[str, object], name: str, message: str) -> str:
-    return f"{name}: {message if name in body else 'Field required'}"
+def problem(body: Mapping[str, object], name: str, *, otherwise: str) -> str:
+    return f"{name}: {otherwise if name in body else 'Field required'}"
 
 
 def models_in(body: Mapping[str, Any]) -> Iterator[str]:

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-from marshmallow import INCLUDE, Schema, fields
+from marshmallow import INCLUDE, Schema, fields, validate
 
 from aioapp.endpoints.v1.passed import answer, ask, check_model
 from aioapp.messages import raw_prompt
@@ -14,10 +14,14 @@ from aioapp.web.operations.operation import UPSTREAM_ERRORS
 from aioapp.web.operations.relay import relay
 
 JSON = "application/json"
+MOST_TURNS = 100_000
+"""As Claude has it."""
 MESSAGE: Mapping[str, Any] = {
     "id": "msg_01", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5",
     "content": [{"type": "text", "text": "Hello!"}], "stop_reason": "end_turn", "stop_sequence": None,
     "usage": {"input_tokens": 12, "output_tokens": 3}}
+STREAM: Mapping[str, Any] = {
+    "type": "string", "examples": ['event: message_start\ndata: {"type":"message_start","message":{}}\n\n']}
 EXAMPLE: Mapping[str, Any] = {
     "model": "claude-sonnet-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -28,8 +32,8 @@ class CountTokensBody(Schema):
     class Meta:
         unknown = INCLUDE
 
-    model = fields.String(required=True)
-    messages = fields.List(fields.Dict(), required=True)
+    model = fields.String(required=True, validate=validate.Length(max=raw_prompt.LONGEST_MODEL))
+    messages = fields.List(fields.Dict(), required=True, validate=validate.Length(min=1, max=MOST_TURNS))
 
 
 class MessagesBody(CountTokensBody):
@@ -49,7 +53,7 @@ MESSAGES = Endpoint(
     name="messages", method="POST", path="/v1/messages", handler=relay, tag="Anthropic's API", shape="anthropic",
     summary="Claude's Messages API, passed on byte for byte", body=MessagesBody, example=EXAMPLE,
     description="For Claude Code and Anthropic's SDKs, with this server as their base URL and a key of it.",
-    answers={200: {JSON: {"type": "object"}, "text/event-stream": {"type": "string"}}}, sample=MESSAGE,
+    answers={200: {JSON: {"type": "object"}, "text/event-stream": STREAM}}, sample=MESSAGE,
     errors=UPSTREAM_ERRORS)
 
 COUNT_TOKENS = Endpoint(

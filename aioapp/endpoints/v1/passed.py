@@ -9,15 +9,15 @@ from aioapp.web.context import SERVICES
 from aioapp.web.operations.relay import going_on
 
 
-async def ask(request: web.Request, target: str, *, body: bytes = b"") -> Said:
-    """What Claude says to the request's method on `target`, in the time that a generation would have."""
+async def ask(request: web.Request, target: str, *, body: bytes | None = None) -> Said:
+    """What Claude says to a GET of `target`, or a POST where there is a body, in the time that a generation has."""
     services = request.app[SERVICES]
     if services.passing is None:
         raise NotInitialized("This server does not ask Claude itself.")
     try:
         async with asyncio.timeout(services.total_timeout):
             return await services.passing.ask(
-                request.method, target, headers=going_on(request.headers), body=body)
+                "GET" if body is None else "POST", target, headers=going_on(request.headers), body=body or b"")
     except TimeoutError:
         raise UpstreamTimeout() from None
 

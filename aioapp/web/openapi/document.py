@@ -109,8 +109,11 @@ def answers(endpoint: Endpoint) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def body(content: Content, sample: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """A stream that has an example of its own is not given that of the answer in one piece."""
     example = {} if sample is None else {"example": sample}
-    return {"content": {kind: {"schema": schema, **example} for kind, schema in content.items()}} if content else {}
+    return {"content": {
+        kind: {"schema": schema, **({} if isinstance(schema, Mapping) and "examples" in schema else example)}
+        for kind, schema in content.items()}} if content else {}
 
 
 def failures(endpoint: Endpoint) -> Iterator[tuple[str, dict[str, Any]]]:
