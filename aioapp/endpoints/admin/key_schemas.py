@@ -96,7 +96,7 @@ def asked_for(body: Mapping[str, Any], *, at: datetime) -> Key:
 
 
 def budget_of(body: Mapping[str, Any]) -> Budget:
-    # In an object within the body, null is still null.
+    """`strict` may be null: only the body's own fields are never."""
     return Budget(nanodollars=int(Decimal(str(body["usd"])) * NANO), per=body["per"], strict=bool(body["strict"]))
 
 
