@@ -21,7 +21,10 @@ UNLIMITED = Limits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What may be spent in a calendar day or month of UTC."""
+    """What may be spent in a calendar day or month of UTC.
+
+    A relayed call may take a little more than is left; of what is `strict`, it may not either.
+    """
 
     nanodollars: int
     per: Period

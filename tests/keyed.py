@@ -25,10 +25,11 @@ def database() -> Path:
     return database_path(None, os.environ)
 
 
-def make_key(name: str = "web", *, usd: float | None = None, spent: float = 0.0, **terms: Any) -> str:
+def make_key(
+        name: str = "web", *, usd: float | None = None, strict: bool = False, spent: float = 0.0, **terms: Any) -> str:
     """A new key; gives what its holder shows. `usd` is its budget for a day, of which so much is `spent`."""
     limits = Limits(**{term: terms.pop(term) for term in LIMITS & set(terms)})
-    budget = None if usd is None else Budget(nanodollars=round(usd * NANO), per="day")
+    budget = None if usd is None else Budget(nanodollars=round(usd * NANO), per="day", strict=strict)
     at = terms.pop("at", datetime.now(UTC))
     key = Key(name=name, limits=limits, budget=budget, created_at=at, **terms)
     with closing(connect(database(), create=True)) as connection:

@@ -64,6 +64,7 @@ WAYS: dict[tuple[str, str], list[tuple[int, Asked]]] = {
         (201, Asked()), *EVERYWHERE, *POSTED, (403, Asked(by="small")), (409, Asked(body={"name": "web"})),
         (409, Asked(body={"name": "ended"})), (422, Asked(body={"name": "anonymous"})),
         (422, Asked(body={"name": "new", "budget": {"usd": 1e-10, "per": "day"}})),
+        (422, Asked(body={"name": "new", "budget": {"usd": 1, "per": "day", "strict": 1}})),
         (422, Asked(body={"name": "new", "expires_at": "2020-01-01"}))],
     ("GET", ONE): [(200, Asked()), (200, Asked(name="ended")), *EVERYWHERE, (404, Asked(name="nobody"))],
     ("DELETE", ONE): [(200, Asked()), *EVERYWHERE, (404, Asked(name="%00")), (409, Asked(name="ended"))],
@@ -80,6 +81,11 @@ GRANTS: list[tuple[str, Terms, Terms, Terms]] = [
       for more in ({}, *({"budget": {"usd": much + 1e-9, "per": each}} for much, each in ((usd, per), (10, "day"))))),
     ("budget", {"budget": {"usd": 10, "per": "day"}}, {"budget": {"usd": 1, "per": "day"}},
      {"budget": {"usd": 1, "per": "month"}}),
+    *(("budget", {"budget": {"usd": 31, "per": own, "strict": True}},
+       {"budget": {"usd": 1, "per": "day", "strict": True}}, {"budget": {"usd": 1, "per": "day", **more}})
+      for own in ("day", "month") for more in ({}, {"strict": None}, {"strict": False})),
+    ("budget", {"budget": {"usd": 1, "per": "day"}}, {"budget": {"usd": 1, "per": "day", "strict": True}},
+     {"budget": {"usd": 2, "per": "day", "strict": True}}),
     *(("models", {"models": ["claude-sonnet-*", "x"]}, {"models": ["claude-sonnet-5*", "x"]}, more) for more in (
         {}, {"models": ["*"]}, {"models": ["claude-*"]}, {"models": ["x", "claude-opus-5-5"]}, {"models": ["x*"]})),
     *(("expires_at", {"expires_at": soon(10)}, {"expires_at": soon(10)}, more) for more in (
@@ -170,6 +176,19 @@ async def test_a_key_can_never_grant_more_than_it_has(
     await ask(http, mine, "POST", f"{url}/less/rotate", json={})
 
 
+@pytest.mark.parametrize(("asked", "strict"), [
+    ({}, False), ({"strict": None}, False), ({"strict": False}, False), ({"strict": True}, True)])
+async def test_a_budget_is_strict_where_that_is_asked_and_every_answer_tells(
+        serve: Serve, http: aiohttp.ClientSession, asked: Terms, strict: bool) -> None:
+    boss, url = make_key("boss", admin=True), await serve() + KEYS
+    made = await ask(http, boss, "POST", url, json={"name": "new", "budget": {"usd": 5, "per": "day", **asked}})
+    renewed = await ask(http, boss, "POST", f"{url}/new/rotate", json={})
+    [_, listed] = (await ask(http, boss, "GET", url))["keys"]
+    ended = await ask(http, boss, "DELETE", f"{url}/new")
+    assert [key["budget"] for key in (made["key"], renewed["key"], listed, ended["key"])] == 4 * [
+        {"usd": 5.0, "per": "day", "strict": strict}]
+
+
 async def test_a_key_that_is_no_admins_makes_none_and_an_admins_own_can_be_rotated(
         serve: Serve, http: aiohttp.ClientSession) -> None:
     boss, caller, url = make_key("boss", admin=True, concurrency=3), make_key("web"), await serve()
@@ -207,7 +226,8 @@ async def test_a_key_that_was_revoked_elsewhere_a_moment_ago_grants_nothing(
 
 COUNTS = st.none() | st.integers(1, 4)
 BUDGETS = st.none() | st.fixed_dictionaries({
-    "usd": st.sampled_from([1, 2, 31, 62, 1e-9]), "per": st.sampled_from(["day", "month"])})
+    "usd": st.sampled_from([1, 2, 31, 62, 1e-9]), "per": st.sampled_from(["day", "month"])}, optional={
+        "strict": st.none() | st.booleans()})
 PATTERNS = st.none() | st.lists(st.text("ab*", min_size=1, max_size=3), min_size=1, max_size=3)
 WANTED = st.fixed_dictionaries({
     "requests_per_minute": COUNTS, "tokens_per_minute": COUNTS, "concurrency": COUNTS, "budget": BUDGETS,

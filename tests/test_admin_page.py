@@ -154,6 +154,29 @@ async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
     assert page.blocked == [] and not [asked for asked in page.requests if not asked.startswith((f"{url}/", "data:"))]
 
 
+async def test_a_strict_budget_is_asked_for_with_a_check_and_needs_an_amount(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
+    make_key("plain", usd=5)
+    url = await serve()
+    page = await browser.open_page(f"{url}/admin")
+    await sign_in(page, boss)
+    await page.click("#new-key")
+    await page.type("[name=name]", "web")
+    await page.click('[name="budget.strict"]')
+    await page.click("#create-yes")
+    await page.wait_for("document.getElementById('budget.usd-problem').textContent")
+    assert await text(page, "[id='budget.usd-problem']") == "field required"
+    await page.type('[name="budget.usd"]', "5")
+    await page.click("#create-yes")
+    await new_secret(page)
+    await page.wait_for("document.querySelector('#keys tr[data-key=web]')")
+    assert await text(page, "#keys tr[data-key=web] [data-of=budget]") == "$0 of $5 a month, strict"
+    assert await text(page, "#keys tr[data-key=plain] [data-of=budget]") == "$0 of $5 a day"
+    async with http.get(f"{url}/admin/keys/web", headers=shown(boss)) as response:
+        assert (await response.json())["key"]["budget"] == {"usd": 5.0, "per": "month", "strict": True}
+    assert not await page.evaluate("document.querySelector('[name=\"budget.strict\"]').checked")
+
+
 async def test_what_strangers_call_things_stays_text(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
     async with ledger_at(database(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):

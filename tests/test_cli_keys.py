@@ -76,9 +76,19 @@ def test_every_term_can_be_said(keys: Keys) -> None:
     assert told == {
         "name": "web", "admin": True,
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrency": 4},
-        "budget": {"usd": 2.500000001, "per": "day"}, "models": ["claude-sonnet-*", "claude-haiku-*"],
+        "budget": {"usd": 2.500000001, "per": "day", "strict": False}, "models": ["claude-sonnet-*", "claude-haiku-*"],
         "created_at": "2026-11-23T09:30:00+00:00", "expires_at": "2027-02-01T00:00:00+00:00", "revoked_at": None,
         "state": "active"}
+
+
+def test_a_strict_budget_is_told_as_one_wherever_the_key_is(keys: Keys) -> None:
+    created = keys("create", "web", "--budget", "5", "--per", "day", "--strict-budget")
+    assert created.secret and created.err == f"{ONCE} web: any model, $5 a day, strict, no end.\n"
+    assert "  $5 a day, strict  " in keys("list").out
+    assert "budget        $5 a day, strict" in keys("show", "web").out.splitlines()
+    [listed] = json.loads(keys("list", "--json").out)["keys"]
+    shown = json.loads(keys("show", "web", "--json").out)
+    assert listed["budget"] == shown["budget"] == {"usd": 5.0, "per": "day", "strict": True}
 
 
 def test_a_list_is_an_aligned_table_of_every_key_in_its_state(keys: Keys) -> None:
@@ -177,6 +187,9 @@ def test_a_refusal_is_one_line_and_status_1(keys: Keys, argv: tuple[str, ...]) -
     (("create", "anonymous"), "anonymous"),
     (("create", "web", "--budget", "1"), "--budget and --per go together"),
     (("create", "web", "--per", "day"), "--budget and --per go together"),
+    (("create", "web", "--strict-budget"), "--strict-budget needs a budget"),
+    (("create", "web", "--strict-budget", "--per", "day"), "--budget and --per go together"),
+    (("create", "web", "--strict-budget", "--budget", "1"), "--budget and --per go together"),
     *((("create", "web", "--per", "day", "--budget", usd), "dollars") for usd in (
         "0", "1.0000000001", "1000000000.1", "1e3", "NaN", "Infinity", "1_0", "٣", "", "$1", "\udcff")),
     (("create", "web", "--per", "year", "--budget", "1"), "--per"),

@@ -10,20 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioapp.callers import Budget, Limits
+from aioapp.callers import Budget, Limits, Period
 from aioapp.money import NANO
 from aioapp.keys.key import END_OF_TIME, SECRET, Key, affords, covers, digest_of, mint, proves
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 TERMS: dict[str, Any] = {
     "limits": Limits(requests_per_minute=60, tokens_per_minute=1000, concurrency=4),
-    "budget": Budget(nanodollars=31 * NANO, per="month"),
+    "budget": Budget(nanodollars=31 * NANO, per="month", strict=True),
     "models": ("claude-sonnet-*", "claude-haiku-4-5"),
     "expires_at": AT + timedelta(days=30),
 }
 GRANTOR = Key(name="grantor", created_at=AT, **TERMS)
 PATTERNS = st.text("ab*", max_size=6)
-BUDGETS = st.builds(Budget, nanodollars=st.integers(1, 100), per=st.sampled_from(["day", "month"]))
+BUDGETS = st.builds(
+    Budget, nanodollars=st.integers(1, 100), per=st.sampled_from(["day", "month"]), strict=st.booleans())
 
 
 def key(**terms: Any) -> Key:
@@ -39,8 +40,9 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "requests_per_minute": [limited(requests_per_minute=61), limited(requests_per_minute=None)],
     "tokens_per_minute": [limited(tokens_per_minute=1001), limited(tokens_per_minute=None)],
     "concurrency": [limited(concurrency=5), limited(concurrency=None)],
-    "budget": [{"budget": None}, {"budget": Budget(nanodollars=31 * NANO + 1, per="month")},
-               {"budget": Budget(nanodollars=NANO + 1, per="day")}],
+    "budget": [{"budget": None}, {"budget": Budget(nanodollars=31 * NANO + 1, per="month", strict=True)},
+               {"budget": Budget(nanodollars=NANO + 1, per="day", strict=True)},
+               {"budget": Budget(nanodollars=1, per="month")}, {"budget": Budget(nanodollars=1, per="day")}],
     "models": [{"models": ("*",)}, {"models": ("claude-*",)}, {"models": ("claude-sonnet-5", "claude-opus-4-7")},
                {"models": ("claude-haiku-4-5*",)}],
     "expires_at": [{"expires_at": None}, {"expires_at": TERMS["expires_at"] + timedelta(microseconds=1)}],
@@ -48,8 +50,8 @@ MORE: dict[str, list[dict[str, Any]]] = {
 NO_MORE: list[dict[str, Any]] = [
     {},
     limited(requests_per_minute=1, tokens_per_minute=1, concurrency=1),
-    {"budget": Budget(nanodollars=1, per="month")},
-    {"budget": Budget(nanodollars=NANO, per="day")},
+    {"budget": Budget(nanodollars=1, per="month", strict=True)},
+    {"budget": Budget(nanodollars=NANO, per="day", strict=True)},
     {"models": ("claude-sonnet-5",)},
     {"models": ("claude-haiku-4-5", "claude-sonnet-*-thinking")},
     {"expires_at": AT},
@@ -109,15 +111,16 @@ def test_a_pattern_covers_whatever_is_put_in_the_place_of_its_stars(pattern: str
 def test_a_budget_that_is_covered_never_spends_what_its_cover_would_not(
         theirs: Budget, ours: Budget, days: list[int]) -> None:
     if affords(theirs, ours):
-        assert affordable(theirs, spent_within(ours, days))
+        assert affordable(theirs, spent_within(ours, days, relayed=theirs.strict))
 
 
-def spent_within(budget: Budget, days: list[int]) -> list[int]:
-    """What of each day's wish the budget lets through."""
+def spent_within(budget: Budget, days: list[int], *, relayed: bool) -> list[int]:
+    """What of each day's wish the budget lets through. A relayed call may go over one that is not strict."""
     spent: list[int] = []
     for wish in days:
         left = budget.nanodollars - (sum(spent) if budget.per == "month" else 0)
-        spent.append(min(wish, left))
+        over = relayed and not budget.strict and left > 0
+        spent.append(wish if over else min(wish, max(left, 0)))
     return spent
 
 
@@ -129,6 +132,15 @@ def test_a_days_budget_is_covered_by_31_times_as_much_a_month_and_a_months_by_no
     assert affords(Budget(nanodollars=31, per="month"), Budget(nanodollars=1, per="day"))
     assert not affords(Budget(nanodollars=30, per="month"), Budget(nanodollars=1, per="day"))
     assert not affords(Budget(nanodollars=31, per="day"), Budget(nanodollars=31, per="month"))
+
+
+@pytest.mark.parametrize(("theirs", "ours", "afforded"), [
+    (False, False, True), (False, True, True), (True, True, True), (True, False, False)])
+@pytest.mark.parametrize("per", ["day", "month"])
+def test_only_a_strict_budget_is_within_one_that_is(per: Period, theirs: bool, ours: bool, afforded: bool) -> None:
+    cover = Budget(nanodollars=31, per=per, strict=theirs)
+    assert affords(cover, Budget(nanodollars=1, per=per, strict=ours)) == afforded
+    assert affords(None, Budget(nanodollars=1, per=per, strict=ours)) and not affords(cover, None)
 
 
 @pytest.mark.parametrize(("name", "terms"), [(name, terms) for name, cases in IMPOSSIBLE.items() for terms in cases])

@@ -240,6 +240,7 @@ async def test_every_other_line_about_keys_does_what_it_says() -> None:
     create, listing, show, rotate, revoke = block.code.strip().splitlines()
     first = await aioapp(create)
     assert "ci" in await aioapp(listing) and "claude-haiku-*" in await aioapp(show)
+    assert "$20 a month, strict" in await aioapp(show)
     assert (await aioapp(rotate)).startswith("aio_") and first.startswith("aio_")
     await aioapp(revoke)
     assert "revoked" in await aioapp(listing)

@@ -28,7 +28,8 @@ KEYS = st.builds(
     name=st.from_regex(NAME, fullmatch=True).filter(lambda name: name.lower() != "anonymous"),
     admin=st.booleans(),
     limits=st.builds(Limits, requests_per_minute=LIMIT, tokens_per_minute=LIMIT, concurrency=LIMIT),
-    budget=st.none() | st.builds(Budget, nanodollars=st.integers(1, 10**18), per=st.sampled_from(["day", "month"])),
+    budget=st.none() | st.builds(Budget, nanodollars=st.integers(1, 10**18), per=st.sampled_from(["day", "month"]),
+                                 strict=st.booleans()),
     models=st.lists(st.from_regex(PATTERN, fullmatch=True), min_size=1, max_size=5).map(tuple),
     created_at=TIMES, expires_at=st.none() | TIMES, revoked_at=st.none() | TIMES)
 
@@ -153,7 +154,8 @@ def as_if(name: str, columns: str) -> str:
     return f"ALTER TABLE {name} RENAME TO kept; CREATE TABLE {name} AS SELECT {columns} FROM kept"
 
 
-TERMS = "name, admin, requests_per_minute, tokens_per_minute, concurrency, budget, budget_per, expires_at, revoked_at"
+TERMS = ("name, admin, requests_per_minute, tokens_per_minute, concurrency, budget, budget_per, budget_strict, "
+         "expires_at, revoked_at")
 NO_LONGER_STRICT = [
     as_if("keys", "name, admin"), as_if("keys", f"{TERMS}, 1 AS models, created_at"),
     as_if("keys", f"{TERMS}, models, NULL AS created_at"),

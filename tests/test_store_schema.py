@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from aioapp.keys import Key
+from aioapp.callers import Budget, Limits
+from aioapp.keys.key import Key, Secret
+from aioapp.money import NANO
 from aioapp.store.embedded import keys as table
 from aioapp.store.embedded.database import connect
 from aioapp.store.embedded.schema import MIGRATIONS, statements, version_of
@@ -15,6 +17,17 @@ from aioapp.store.embedded.schema import MIGRATIONS, statements, version_of
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 RELEASED = ("bcd2a537f6db800d",)
 """The beginnings of their digests, of those that users' databases have seen."""
+KEPT = """
+    INSERT INTO keys (name, admin, concurrency, budget, budget_per, models, created_at) VALUES
+        ('web', 0, 4, 5000000000, 'day', 'claude-* b', '2026-11-23T09:30:00.000000+00:00'),
+        ('ops', 1, NULL, NULL, NULL, '*', '2026-11-23T09:30:00.000000+00:00');
+    INSERT INTO secrets (id, key, digest, created_at) VALUES
+        ('0123456789abcdef', 'web', x'ff', '2026-11-23T09:30:00.000000+00:00');
+"""
+"""As the first version wrote it: then no budget was strict."""
+WEB = Key(name="web", limits=Limits(concurrency=4), models=("claude-*", "b"), created_at=AT,
+          budget=Budget(nanodollars=5 * NANO, per="day", strict=False))
+OPS = Key(name="ops", admin=True, created_at=AT)
 
 
 def old(path: Path, version: int) -> sqlite3.Connection:
@@ -37,9 +50,10 @@ def test_a_migration_that_was_released_is_as_it_was() -> None:
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
 def test_an_older_database_is_brought_up_to_date_with_its_keys(tmp_path: Path, version: int) -> None:
     with closing(old(tmp_path / "old.db", version)) as connection:
-        table.create(connection, Key(name="web", created_at=AT), at=AT)
-        before = table.load(connection)
+        connection.executescript(KEPT)
     with (closing(connect(tmp_path / "old.db", create=False)) as migrated,
           closing(connect(tmp_path / "new.db", create=True)) as new):
-        assert table.load(migrated) == before
+        keys, secrets = table.load(migrated)
+        assert list(keys.values()) == [OPS, WEB]
+        assert secrets == {"0123456789abcdef": Secret(id="0123456789abcdef", key="web", digest=b"\xff")}
         assert version_of(migrated) == len(MIGRATIONS) and tables(migrated) == tables(new)

@@ -101,12 +101,13 @@ async def test_asking_costs_no_request(serve: Serve, http: aiohttp.ClientSession
         assert (await generated(http, url, key))["status"] == (200 if left else 429)
 
 
+@pytest.mark.parametrize("strict", [False, True])
 async def test_a_budget_is_told_with_what_is_spent_and_when_it_renews(
-        serve: Serve, http: aiohttp.ClientSession) -> None:
-    key, url = make_key(usd=2.5), await serve()
+        serve: Serve, http: aiohttp.ClientSession, strict: bool) -> None:
+    key, url = make_key(usd=2.5, strict=strict), await serve()
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     assert (await told(http, url, key))["budget"] == {
-        "usd": 2.5, "per": "day", "spent_usd": 0, "renews_at": f"{tomorrow}T00:00:00+00:00"}
+        "usd": 2.5, "per": "day", "strict": strict, "spent_usd": 0, "renews_at": f"{tomorrow}T00:00:00+00:00"}
     answer = await generated(http, url, key)
     own = await told(http, url, key)
     cost = DEFAULT_PRICES.cost(answer["model"], Usage(**answer["usage"]))

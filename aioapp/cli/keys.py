@@ -66,13 +66,11 @@ def refused(line: str, *, status: int) -> int:
 
 
 def create(asked: Asked, at: datetime) -> Work:
-    if (asked.budget is None) != (asked.per is None):
-        raise ValueError("--budget and --per go together, such as --budget 10 --per day")
     key = Key(
         name=asked.name,
         admin=asked.admin,
         limits=Limits(**{row.name: getattr(asked, row.name) for row in fields(Limits)}),
-        budget=asked.budget and Budget(nanodollars=asked.budget, per=asked.per),
+        budget=budget_of(asked),
         models=tuple(asked.models or ("*",)),
         created_at=at,
         expires_at=None if asked.expires is None else expiry(asked.expires, at=at),
@@ -82,6 +80,14 @@ def create(asked: Asked, at: datetime) -> Work:
         return await store.keys.create(key, by=None, at=at), f"{ONCE} {key.name}: {terms(key)}."
 
     return work
+
+
+def budget_of(asked: Asked) -> Budget | None:
+    if (asked.budget is None) != (asked.per is None):
+        raise ValueError("--budget and --per go together, such as --budget 10 --per day")
+    if asked.budget is None and asked.strict_budget:
+        raise ValueError("--strict-budget needs a budget, such as --budget 10 --per day")
+    return asked.budget and Budget(nanodollars=asked.budget, per=asked.per, strict=asked.strict_budget)
 
 
 def show_all(asked: Asked, at: datetime) -> Work:
@@ -168,6 +174,7 @@ def terms_of(create: argparse.ArgumentParser) -> None:
     create.add_argument("--concurrency", metavar="N", type=taken(count), help="generations at once")
     create.add_argument("--budget", metavar="USD", type=taken(nanodollars), help="dollars it may spend, with --per")
     create.add_argument("--per", choices=("day", "month"), help="what the budget is for, in UTC")
+    create.add_argument("--strict-budget", action="store_true", help="let relayed calls never exceed it either")
     create.add_argument("--models", metavar="GLOB", nargs="+", action="extend",
                         help="models it may use, in which * is any text [*]; after NAME")
     create.add_argument("--expires", metavar="DATE", help="its last day, in UTC, or a time with its offset")

@@ -18,6 +18,7 @@ from aioapp.web.schemas import SAMPLE
 class SpentBudgetAnswer(Schema):
     usd = fields.Float(required=True)
     per = fields.String(required=True, validate=validate.OneOf(("day", "month")))
+    strict = fields.Boolean(required=True)
     spent_usd = fields.Float(required=True)
     renews_at = fields.DateTime(required=True)
 
@@ -54,6 +55,7 @@ async def spent(caller: Caller, usage: UsageStore, *, now: datetime) -> answers.
     return {
         "usd": caller.budget.nanodollars / NANO,
         "per": caller.budget.per,
+        "strict": caller.budget.strict,
         "spent_usd": await usage.spent(caller) / NANO,
         "renews_at": caller.budget.renews(now).isoformat(),
     }
@@ -66,6 +68,7 @@ USAGE = Endpoint(
     sample={
         "key": "web",
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4},
-        "budget": {"usd": 5.0, "per": "day", "spent_usd": 0.000972, "renews_at": "2026-11-24T00:00:00+00:00"},
+        "budget": {"usd": 5.0, "per": "day", "strict": False, "spent_usd": 0.000972,
+                   "renews_at": "2026-11-24T00:00:00+00:00"},
         "today": FIGURES, "month": FIGURES, "days": [DAY], "models": [MODEL], "timestamp": SAMPLE["timestamp"],
     })

@@ -147,9 +147,14 @@ def covers(theirs: str, ours: str) -> bool:
 
 
 def affords(theirs: Budget | None, ours: Budget | None) -> bool:
-    """Whether `ours` never spends what `theirs` would not. A month's budget is not measured against a day's."""
+    """Whether `ours` never spends what `theirs` would not. A month's budget is not measured against a day's.
+
+    Relayed calls may spend beyond what is not strict, so that is within nothing strict, whatever the amounts.
+    """
     if theirs is None or ours is None:
         return theirs is None
+    if theirs.strict and not ours.strict:
+        return False
     if (theirs.per, ours.per) == ("month", "day"):
         return ours.nanodollars * 31 <= theirs.nanodollars
     return ours.per == theirs.per and ours.nanodollars <= theirs.nanodollars

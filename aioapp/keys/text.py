@@ -23,7 +23,8 @@ def as_object(key: Key, *, at: datetime) -> dict[str, Any]:
         "name": key.name,
         "admin": key.admin,
         "limits": asdict(key.limits),
-        "budget": key.budget and {"usd": key.budget.nanodollars / NANO, "per": key.budget.per},
+        "budget": key.budget and {
+            "usd": key.budget.nanodollars / NANO, "per": key.budget.per, "strict": key.budget.strict},
         "models": list(key.models),
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at and key.expires_at.isoformat(),
@@ -64,7 +65,9 @@ def limits(key: Key) -> Iterator[str]:
 
 
 def spending(key: Key) -> str:
-    return f"${dollars(key.budget.nanodollars)} a {key.budget.per}" if key.budget else NONE
+    if key.budget is None:
+        return NONE
+    return f"${dollars(key.budget.nanodollars)} a {key.budget.per}{', strict' if key.budget.strict else ''}"
 
 
 def use(figures: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ GRACE = 86_400
 class BudgetAnswer(Schema):
     usd = fields.Float(required=True)
     per = fields.String(required=True, validate=validate.OneOf(PERIODS))
+    strict = fields.Boolean(required=True)
 
 
 class KeyAnswer(Schema):
@@ -59,6 +60,7 @@ class NewSecretAnswer(OneKeyAnswer):
 class BudgetBody(Body):
     usd = number(NANODOLLAR, MOST, required=True)
     per = choice(PERIODS, required=True)
+    strict = flag(load_default=False, description="Relayed calls never exceed it either.")
 
 
 class CreateKeyBody(Body):
@@ -85,7 +87,7 @@ def asked_for(body: Mapping[str, Any], *, at: datetime) -> Key:
         return Key(
             name=body["name"], admin=body["admin"], created_at=at,
             limits=Limits(**{row.name: body.get(row.name) for row in fields_of(Limits)}),
-            budget=budget and Budget(nanodollars=int(Decimal(str(budget["usd"])) * NANO), per=budget["per"]),
+            budget=budget and budget_of(budget),
             models=("*",) if models is None else tuple(models),
             expires_at=expiry(body["expires_at"], at=at) if "expires_at" in body else None)
     except ValueError as error:
@@ -93,11 +95,16 @@ def asked_for(body: Mapping[str, Any], *, at: datetime) -> Key:
         raise errors.ValidationFailed([row(["body", field], f"value_error|{problem}")]) from None
 
 
+def budget_of(body: Mapping[str, Any]) -> Budget:
+    """`strict` may be null: only the body's own fields are never."""
+    return Budget(nanodollars=int(Decimal(str(body["usd"])) * NANO), per=body["per"], strict=bool(body["strict"]))
+
+
 KEY = {
     "name": "web",
     "admin": False,
     "limits": {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4},
-    "budget": {"usd": 5.0, "per": "day"},
+    "budget": {"usd": 5.0, "per": "day", "strict": False},
     "models": ["claude-sonnet-*"],
     "created_at": SAMPLE["timestamp"],
     "expires_at": None,
@@ -105,5 +112,5 @@ KEY = {
     "state": "active",
 }
 WANTED = {"name": "web", "requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4,
-          "budget": {"usd": 5, "per": "day"}, "models": ["claude-sonnet-*"]}
+          "budget": {"usd": 5, "per": "day", "strict": False}, "models": ["claude-sonnet-*"]}
 SECRET = "aio_0123456789abcdef_" + 43 * "x"

@@ -5,14 +5,15 @@ import {Refusal, ask} from "./server.js";
 
 /** The key that the form asks for. What is no number goes as it is: the API says what is wrong with it. */
 function asked(form) {
-  const {name, models, expires_at, admin, "budget.per": per, ...numbers} = Object.fromEntries(new FormData(form));
+  const {name, models, expires_at, admin, "budget.per": per, "budget.strict": strict, ...numbers} =
+    Object.fromEntries(new FormData(form));
   const given = Object.entries(numbers).filter(([, text]) => text.trim())
     .map(([field, text]) => [field, Number.isFinite(Number(text)) ? Number(text) : text]);
   const {"budget.usd": usd, ...limits} = Object.fromEntries(given);
   const patterns = models.split(/[\s,]+/).filter(Boolean);
   return {
     name: name.trim(), ...limits, admin: Boolean(admin),
-    ...usd !== undefined && {budget: {usd, per}},
+    ...(usd !== undefined || strict) && {budget: {usd, per, strict: Boolean(strict)}},
     ...patterns.length && {models: patterns},
     ...expires_at && {expires_at: new Date(expires_at).toISOString()},
   };

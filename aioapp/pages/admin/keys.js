@@ -36,7 +36,7 @@ function showKey(row, key, spent) {
     admin: key.admin ? "admin" : "",
     state: key.revoked_at ? {...moment(key.revoked_at, dateFormat), text: key.state} : key.state,
     limits: limitsOf(key) || none("none"),
-    budget: key.budget ? `${money(spent)} of ${roundMoney(key.budget.usd)} a ${key.budget.per}` : none("none"),
+    budget: budgetOf(key, spent) || none("none"),
     models: key.models.some(pattern => pattern !== "*") ? key.models.join(", ") : none("all"),
     expires: key.expires_at ? moment(key.expires_at, dateFormat) : none("never"),
   });
@@ -45,6 +45,9 @@ function showKey(row, key, spent) {
   row.querySelector(".revoke").hidden = key.state === "revoked";
   for (const button of row.querySelectorAll("button")) button.ariaLabel = `${button.textContent} ${key.name}`;
 }
+
+const budgetOf = ({budget}, spent) =>
+  budget && `${money(spent)} of ${roundMoney(budget.usd)} a ${budget.per}${budget.strict ? ", strict" : ""}`;
 
 function limitsOf({limits}) {
   const units = {requests_per_minute: "requests/min", tokens_per_minute: "tokens/min", concurrency: "at once"};

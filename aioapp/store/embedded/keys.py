@@ -103,6 +103,7 @@ def row_of(key: Key) -> dict[str, Any]:
         **{row.name: getattr(key.limits, row.name) for row in fields(Limits)},
         "budget": key.budget and key.budget.nanodollars,
         "budget_per": key.budget and key.budget.per,
+        "budget_strict": key.budget is not None and key.budget.strict,
         "models": " ".join(key.models),
         "created_at": stamp(key.created_at),
         "expires_at": key.expires_at and stamp(key.expires_at),
@@ -112,12 +113,12 @@ def row_of(key: Key) -> dict[str, Any]:
 
 def key_of(row: Row) -> Key:
     with sound(f"the key {row['name']!a} in it"):
-        budget, per = row["budget"], row["budget_per"]
+        budget, per, strict = row["budget"], row["budget_per"], bool(row["budget_strict"])
         return Key(
             name=row["name"],
             admin=bool(row["admin"]),
             limits=Limits(**{one.name: row[one.name] for one in fields(Limits)}),
-            budget=None if budget is None else Budget(nanodollars=budget, per=per),
+            budget=None if budget is None else Budget(nanodollars=budget, per=per, strict=strict),
             models=tuple(row["models"].split(" ")),
             created_at=datetime.fromisoformat(row["created_at"]),
             expires_at=moment(row["expires_at"]),

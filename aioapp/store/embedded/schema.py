@@ -98,6 +98,10 @@ MIGRATIONS = (
         expires_at TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    -- Whether relayed calls keep the budget too, to the last cent.
+    ALTER TABLE keys ADD COLUMN budget_strict INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 
