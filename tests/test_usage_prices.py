@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
@@ -141,14 +142,17 @@ def test_no_way_of_counting_costs_more_than_the_most(
         counts: tuple[int, int, int, int], model: str, flags: Any, hour: int) -> None:
     usage = Usage(*counts, billing=Billing(hour=min(hour, counts[2]), **flags))
     most = DEFAULT_PRICES.most(
-        model, input=usage.total - usage.output_tokens, output=usage.output_tokens, fast=flags["fast"])
+        model, input=usage.total - usage.output_tokens, output=usage.output_tokens, fast=flags["fast"],
+        hour=usage.billing.hour > 0)
     assert DEFAULT_PRICES.cost(model, usage) <= most
 
 
-def test_the_most_is_that_of_writes_for_an_hour_in_the_united_states_and_of_fast_mode_where_it_is_asked_for() -> None:
-    assert DEFAULT_PRICES.most(OPUS, input=1_000, output=100) == (1_000 * 8_000 + 100 * 20_000) * 11 // 10
-    assert DEFAULT_PRICES.most(OPUS, input=1_000, output=100, fast=True) == (1_000 * 8_000 + 100 * 20_000) * 22 // 10
-    assert DEFAULT_PRICES.most(SONNET, input=1, output=0, fast=True) == 4_400
+def test_the_most_counts_the_place_always_and_an_hour_and_fast_mode_where_they_are_asked_for() -> None:
+    most = partial(DEFAULT_PRICES.most, OPUS, input=1_000, output=100)
+    assert most() == (1_000 * 5_000 + 100 * 20_000) * 11 // 10
+    assert most(hour=True) == (1_000 * 8_000 + 100 * 20_000) * 11 // 10
+    assert most(hour=True, fast=True) == (1_000 * 8_000 + 100 * 20_000) * 22 // 10
+    assert DEFAULT_PRICES.most(SONNET, input=1, output=0, fast=True) == 2_750
 
 
 def test_the_most_holds_where_a_setting_makes_plain_input_the_dearest() -> None:

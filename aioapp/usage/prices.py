@@ -43,17 +43,17 @@ class Prices:
             return -(-price.tokens(usage) // price.parts)
         return ceil(self._exact(model, usage))
 
-    def most(self, model: str, *, input: int, output: int, fast: bool = False) -> int:
-        """What so many tokens may cost at most, in nanodollars: as if all input were counted in the dearest way.
+    def most(self, model: str, *, input: int, output: int, hour: bool = False, fast: bool = False) -> int:
+        """What so many tokens may cost at most, in nanodollars: as if all input were counted in the dearest way, and
+        wherever Claude runs, for an account may be kept to the United States without a word in the request.
 
-        An answer is in fast mode only where that is asked for. Searches, and what models of other names may be asked
-        meanwhile, come on top.
+        `hour` says that the request asks to keep something in the cache for an hour, `fast` that it asks for fast mode:
+        else Claude does neither. Searches, and models of other names that the request lets run, come on top.
         """
         price = self._row(model).price
-        parts = input * price.most_input + output * price.most_output
-        if fast:
-            return ceil(Fraction(parts, price.most_parts) * max(price.fast, Fraction(1)))
-        return -(-parts // price.most_parts)
+        parts = input * (price.dearest_1h if hour else price.dearest) + output * price.output
+        over, under = price.raised_fast if fast else price.raised
+        return -(-parts * over // under)
 
     def name(self, model: str) -> str:
         """The pattern that the model's price comes from: unlike the names of models, these are few."""

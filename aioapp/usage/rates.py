@@ -23,8 +23,9 @@ class Price(NamedTuple):
     """What a token costs, by kind, in whole `parts` of a nanodollar: so it is whole numbers, however odd the price.
 
     `search` is the nanodollars for a search of the web; `fast` and `us` are how many times the tokens' price fast mode
-    and the United States cost. A token costs `most_input` or `most_output` whole parts of `most_parts` of a nanodollar
-    at most, unless it is asked for in fast mode. `guess` says that the price is not known.
+    and the United States cost. `dearest` is the most that a token of input may cost, `dearest_1h` the same where it may
+    be kept for an hour; `raised` and `raised_fast` are the most that such parts may come to, as a fraction of
+    nanodollars in two whole numbers. `guess` says that the price is not known.
     """
 
     input: int
@@ -36,9 +37,10 @@ class Price(NamedTuple):
     search: Fraction
     fast: Fraction
     us: Fraction
-    most_input: int
-    most_output: int
-    most_parts: int
+    dearest: int
+    dearest_1h: int
+    raised: tuple[int, int]
+    raised_fast: tuple[int, int]
     guess: bool
 
     def tokens(self, usage: Usage) -> int:
@@ -69,16 +71,13 @@ def price(
     write = plain * 5 / 4 if cache_write is None else Fraction(cache_write)
     dollars = (plain, Fraction(output), write, write * 8 / 5 if cache_write_1h is None else Fraction(cache_write_1h),
                plain / 10 if cache_read is None else Fraction(cache_read))
-    [read, written, short, hour, cached], parts = whole([kind * NANO / MILLION for kind in dollars])
-    dearest = max(Fraction(us), Fraction(1)) / parts
-    [most_input, most_output], most_parts = whole([max(read, short, hour, cached) * dearest, written * dearest])
+    exact = [kind * NANO / MILLION for kind in dollars]
+    parts = lcm(*(kind.denominator for kind in exact))
+    read, written, short, hour, cached = (int(kind * parts) for kind in exact)
+    dearest, raised = max(read, short, cached), max(Fraction(us), Fraction(1)) / parts
+    raised_fast = raised * max(Fraction(fast), Fraction(1))
     return Price(
         input=read, output=written, cache_write=short, cache_write_1h=hour, cache_read=cached, parts=parts,
-        search=Fraction(web_search) * NANO, fast=Fraction(fast), us=Fraction(us), most_input=most_input,
-        most_output=most_output, most_parts=most_parts, guess=guess)
-
-
-def whole(numbers: list[Fraction]) -> tuple[list[int], int]:
-    """The numbers as whole parts of one, and how many of those make one."""
-    parts = lcm(*(number.denominator for number in numbers))
-    return [int(number * parts) for number in numbers], parts
+        search=Fraction(web_search) * NANO, fast=Fraction(fast), us=Fraction(us), dearest=dearest,
+        dearest_1h=max(dearest, hour), raised=raised.as_integer_ratio(), raised_fast=raised_fast.as_integer_ratio(),
+        guess=guess)
