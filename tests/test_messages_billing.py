@@ -100,6 +100,14 @@ def test_iterations_are_told_apart_and_share_the_terms_of_the_answer() -> None:
         Iteration("a", Usage(1, 2, 3, billing=Billing(fast=True, hour=3))), Iteration(None, Usage(4))))
 
 
+@pytest.mark.parametrize(("told", "count"), [
+    ({}, 0), ({"model": None}, 0), ({"cache_read_input_tokens": 0}, 1), ({"output_tokens": 21}, 1),
+    ({"model": "claude-haiku-5-5"}, 1), ({"type": "fallback_message"}, 1), ({"cache_creation": {}}, 1)])
+def test_one_run_that_says_what_the_totals_say_is_billed_by_the_totals(told: dict[str, Any], count: int) -> None:
+    entry = {"type": "message", "input_tokens": 10, "output_tokens": 20, **told}
+    assert len(said(iterations=[entry]).billing.iterations) == count
+
+
 @pytest.mark.parametrize("iterations", [None, [], {}, 5, "message", [5, None, {}], [{"type": "message"}], [
     {"type": "message", "input_tokens": "10"}]])
 def test_where_no_iteration_can_be_read_the_totals_are_billed(iterations: object) -> None:

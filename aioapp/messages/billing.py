@@ -99,9 +99,19 @@ def with_billing(counts: Usage, said: Mapping[str, Any]) -> Usage:
         hour=hour, searches=count_in(said.get("server_tool_use"), "web_search_requests"),
         fast=said.get("speed") == "fast", us=said.get("inference_geo") == "us",
         batch=said.get("service_tier") == "batch")
-    usage = replace(counts, cache_creation_input_tokens=written, billing=billing)
-    iterations = billed(usage, said)
+    usage = Usage(
+        counts.input_tokens, counts.output_tokens, written, counts.cache_read_input_tokens, billing=billing)
+    iterations = () if is_one_run(said) else billed(usage, said)
     return replace(usage, billing=replace(billing, iterations=iterations)) if iterations else usage
+
+
+def is_one_run(said: Mapping[str, Any]) -> bool:
+    """Whether there is no iteration but one, of the model that answers, which says what the totals say: so it is in
+    nearly every answer to Claude Code."""
+    match said.get("iterations"):
+        case [{"type": "message", **entry}] if entry.get("model") is None:
+            return all(entry.get(name) == said.get(name) for name in (*COUNTS, "cache_creation"))
+    return not said.get("iterations")
 
 
 def billed(totals: Usage, said: Mapping[str, Any]) -> tuple[Iteration, ...]:

@@ -9,7 +9,7 @@ from math import ceil
 from typing import NamedTuple
 
 from aioapp.callers import matching
-from aioapp.messages.billing import STANDARD, Usage
+from aioapp.messages.billing import Usage
 from aioapp.usage.rates import MILLION, Price, price
 
 REMEMBERED = 512
@@ -38,10 +38,11 @@ class Prices:
 
     def cost(self, model: str, usage: Usage) -> int:
         """What an answer of `model` costs, in nanodollars, rounded up."""
-        if usage.billing is STANDARD:
-            price = self._row(model).price
-            return -(-price.tokens(usage) // price.parts)
-        return ceil(self._exact(model, usage))
+        billing = usage.billing
+        if billing.iterations or billing.searches or billing.fast or billing.us or billing.batch:
+            return ceil(self._exact(model, usage))
+        price = self._row(model).price
+        return -(-price.tokens(usage) // price.parts)
 
     def most(self, model: str, *, input: int, output: int, hour: bool = False, fast: bool = False) -> int:
         """What so many tokens may cost at most, in nanodollars: as if all input were counted in the dearest way, and
