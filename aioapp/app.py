@@ -23,6 +23,7 @@ from aioapp.web.context import SERVICES
 from aioapp.web.cors import allow_origins
 from aioapp.web.event_stream import HEARTBEATS, Heartbeats
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
+from aioapp.web.operations.large_bodies import LARGE_BODIES, LargeBodies
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.websocket import SOCKET_SESSIONS, close_sockets
 from aioapp.web.bounds import Bounds, Deadlines
@@ -49,7 +50,7 @@ def create_app(
     app.on_response_prepare.append(tell_limits)
     serve(app, endpoints(operations))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
-    app[SOCKET_SESSIONS], app[HEARTBEATS] = set(), Heartbeats()
+    app[SOCKET_SESSIONS], app[HEARTBEATS], app[LARGE_BODIES] = set(), Heartbeats(), LargeBodies()
     app[BOUNDS] = bounds(settings)
 
     async def run(app: web.Application) -> AsyncIterator[None]:

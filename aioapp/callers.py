@@ -25,6 +25,7 @@ class Budget:
 
     nanodollars: int
     per: Period
+    strict: bool = False
 
     def began(self, at: datetime) -> datetime:
         """When the period began in which `at` lies."""

@@ -28,17 +28,26 @@
     │   └── UpstreamSilent           for which we have stopped waiting
     └── VersionNotSupported     505  neither HTTP/1.1 nor HTTP/1.0
 
-`web.wire` is the one place that puts them on the wire.
+`web.answers` and `web.error_responses` put them on the wire.
 """
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+
+class Said(NamedTuple):
+    """An error as Claude told it; where it came in the middle of a stream, its status is 200 and its body the event."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class AppError(Exception):
     """A failure with a status and a title for the caller.
 
     `detail` is for the caller too: it must hold neither secrets nor internals.
-    `retry_after` is in seconds, kept as the number that goes on the wire.
+    `retry_after` is in seconds, kept as the number that goes on the wire. `said` is kept where Claude's own words are
+    to be passed on.
     """
 
     status: ClassVar[int] = 500
@@ -48,6 +57,7 @@ class AppError(Exception):
         super().__init__(detail or self.title)
         self.detail = detail
         self.retry_after = retry_after
+        self.said: Said | None = None
 
 
 class BadRequest(AppError):
@@ -105,7 +115,7 @@ class RateLimited(AppError):
 
 
 class LimitReached(AppError):
-    """`refused` names the limit, one of `clients.Limits`'s fields."""
+    """`refused` names the limit, one of `callers.Limits`'s fields, or `connections`."""
 
     status, title = 429, "This server's limit for you is reached"
 

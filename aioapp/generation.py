@@ -2,15 +2,15 @@
 
 REST is a stream that was folded, SSE and WebSocket are one that was framed; nothing here knows which.
 """
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from time import perf_counter
 from typing import Literal
 
 from aioapp.callers import NOBODY, Caller
-from aioapp.errors import UpstreamFailed
 from aioapp.messages.events import Event, Usage
+from aioapp.messages.frames import Frames
 from aioapp.messages.prompt import Prompt
 from aioapp.messages.summary import TELLING, Summary
 
@@ -56,6 +56,10 @@ class Meter:
         """A try begins: from now on Claude may take something for it."""
         self.asked, self._since = True, perf_counter()
 
+    def reset(self) -> None:
+        """Nothing is asked yet: the tries are told one by one. Whoever stands in for Claude tells of none."""
+        self.asked, self._since = False, None
+
     def spare(self) -> None:
         """The try came to nothing, and Claude takes nothing for it: it was not reached, or has refused."""
         self._since = None
@@ -72,23 +76,18 @@ class Meter:
                                 self._guess.output_tokens + written)
         self._since = None
 
-    def see(self, batch: "Batch") -> tuple["Batch", UpstreamFailed | None]:
-        """Take events in; gives those that make sense, and what is wrong with the one after them."""
-        uncounted = self._uncounted
-        for count, event in enumerate(batch):
+    def see(self, batch: "Batch") -> None:
+        """Take events in. It looks and never judges: whoever makes a message of them finds what makes no sense."""
+        uncounted = self._uncounted + (batch.written if isinstance(batch, Frames) else 0)
+        for event in batch:
             name, raw = event
             if name == "content_block_delta":
                 size = len(raw) - AROUND_TEXT
                 uncounted += size if size > 0 else 1
             elif name in TELLING:
-                try:
-                    self.summary.add(event)
-                except UpstreamFailed as error:
-                    self._uncounted = uncounted
-                    return batch[:count], error
+                self.summary.add(event)
                 uncounted = 0
         self._uncounted = uncounted
-        return batch, None
 
     def cut(self, call: "Call", *, by_us: bool) -> None:
         """The answer ended before its end. What Claude had not counted by then is guessed, from the text that came.
@@ -109,6 +108,11 @@ class Meter:
         return self.summary.model
 
     @property
+    def is_guess(self) -> bool:
+        """Whether some of `usage` is guessed."""
+        return self._guess.total > 0
+
+    @property
     def usage(self) -> Usage:
         """Tokens as Claude counted them, and those that are guessed where it could not."""
         counted, guess = self.summary.usage, self._guess
@@ -120,8 +124,9 @@ class Generation:
     """What becomes of one call: made at the edge, filled by the layers, and shown to observers once it has ended.
 
     `answer` is what the caller got to know, `meter` what Claude was asked and took for it, and `nanodollars` what that
-    costs. Times are in seconds; `first` is the time to the first batch, None if there was none. `refused` says that it
-    failed by an error of the caller's, with a status below 500.
+    costs. `head` are the headers of Claude's answer, where it is passed on as it came. Times are in seconds; `first` is
+    the time to the first batch, None if there was none. `refused` says that it failed by an error of the caller's, with
+    a status below 500.
     """
 
     admission: Admission = NOWHERE
@@ -132,6 +137,7 @@ class Generation:
     refused: bool = False
     answer: Summary = field(default_factory=Summary)
     meter: Meter = field(default_factory=Meter)
+    head: Mapping[str, str] = field(default_factory=dict)
     nanodollars: int = 0
     first: float | None = None
     duration: float = 0.0
@@ -178,7 +184,7 @@ def call_for(prompt: Prompt, *, deadline: float, live: bool = False, admission: 
 
 
 Batch = Sequence[Event]
-"""All events that arrived in one read, so that whoever frames them can write once."""
+"""All events that arrived in one read, so that whoever frames them can write once. `Frames` know their bytes too."""
 
 Generate = Callable[[Call], AsyncGenerator[Batch, None]]
 Layer = Callable[[Generate], Generate]

@@ -23,6 +23,7 @@ from aioapp.store.embedded import open_store
 from aioapp.telemetry.metrics import Metrics
 from aioapp.telemetry.observers import counting, refunding
 from aioapp.upstream.claude import Claude
+from aioapp.upstream.passing import Passing
 from aioapp.upstream.retries import Retries
 from aioapp.upstream.session import open_transport
 from aioapp.usage import DEFAULT_PRICES, Ledger, Prices, parse_prices
@@ -36,13 +37,14 @@ log = logging.getLogger("aioapp.app")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`origins` are those whose pages may call.
+    """`origins` are those whose pages may call, `passing` is None where something stands in for Claude.
 
     In seconds: `total_timeout`, `heartbeat`, after which a silent stream gets a comment, `ping`, after which a silent
     socket gets one, and `introduction`, within which a caller shows its key on a socket or in the form to sign in.
     """
 
     generate: Generate
+    passing: Passing | None = None
     credentials: Credentials
     authenticator: Authenticator
     allowance: Allowance
@@ -80,13 +82,15 @@ async def open_services(
     `base_url` is Claude's, `upstream` stands in for it; with `create` the database is made where there is none.
     """
     async with AsyncExitStack() as stack:
+        passing = None
         if upstream is None:
-            url = (base_url or credentials.base_url or API) + "/v1/messages"
+            url = base_url or credentials.base_url or API
             transport = await stack.enter_async_context(open_transport(
                 url, connections=settings.connections, timeout=settings.connect_timeout))
             upstream = Claude(
                 transport=transport, credentials=credentials, retries=Retries(sleep=asyncio.sleep),
                 idle_timeout=settings.idle_timeout).generate
+            passing = Passing(transport=transport, credentials=credentials, silence=settings.idle_timeout)
         store: Store = await stack.enter_async_context(
             open_store(database_path(settings.database, environ), create=create))
         keyring, ledger = Keyring(store.keys), Ledger(store.usage, keep_prompts=settings.keep_prompts)
@@ -107,8 +111,9 @@ async def open_services(
                      ended=(refunding(store.allowance), counting(metrics, prices.name), account)),
             drained(drain), budgeted(allowance=store.allowance, prices=prices), metered, timed)
         yield Services(
-            generate=compose(upstream, *layers), credentials=credentials, allowance=store.allowance, keys=store.keys,
-            usage=store.usage, ledger=ledger, prices=prices, metrics=metrics, drain=drain, model=settings.model,
+            generate=compose(upstream, *layers), passing=passing, credentials=credentials,
+            allowance=store.allowance, keys=store.keys, usage=store.usage, ledger=ledger, prices=prices,
+            metrics=metrics, drain=drain, model=settings.model,
             authenticator=Authenticator(keyring=keyring, anonymous=anonymous(settings), open=settings.allow_anonymous),
             origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug)
 

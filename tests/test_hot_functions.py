@@ -20,7 +20,7 @@ from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.store.embedded.board.board import PrivateBoard
 from aioapp.store.embedded.limiter import Limiter
 from aioapp.telemetry.metrics import Metrics
-from aioapp.upstream.event_parser import EventParser
+from aioapp.messages.event_parser import EventParser
 from aioapp.usage.buffer import Pending
 from aioapp.web.operations.socket_frames import deltas, encoded, text_frame
 from aioapp.web.operations.sse import text_events

@@ -286,14 +286,13 @@ async def test_observed_records_a_call_that_failed_by_the_name_of_its_error(erro
     assert [(record.outcome, record.error) for record in records] == [("failed", named)]
 
 
-async def test_observed_lets_no_nonsense_of_claudes_hide_how_a_call_ended() -> None:
+async def test_the_layers_look_at_nonsense_of_claudes_and_never_judge_it() -> None:
     async def nonsense(call: Call) -> AsyncGenerator[Batch, None]:
         yield [START, Event("message_delta", b"5")]
 
     records: list[Generation] = []
-    with pytest.raises(errors.UpstreamFailed):
-        await all_of(watched(records)(nonsense), call())
-    assert [(record.outcome, record.usage) for record in records] == [("failed", Usage(3))]
+    assert await all_of(watched(records)(nonsense), call()) == [[START, Event("message_delta", b"5")]]
+    assert [(record.outcome, record.usage) for record in records] == [("completed", Usage(3))]
 
 
 async def test_observed_records_a_call_that_was_left_with_what_it_had_used() -> None:
@@ -496,3 +495,19 @@ async def test_budgeted_lets_go_of_the_money_that_it_held_when_a_limit_refuses(t
             with pytest.raises(errors.LimitReached):
                 await all_of(layer(source.generate), call(caller=client))
         await running.aclose()
+
+
+async def test_what_broken_tries_are_guessed_to_have_taken_is_never_more_than_was_set_aside() -> None:
+    async def breaking(call: Call) -> AsyncGenerator[Batch, None]:
+        for _ in range(1000):
+            call.generation.meter.ask()
+            call.generation.meter.lose(call)
+        raise errors.UpstreamFailed("The connection to Claude broke.")
+        yield
+
+    asked = call()
+    with pytest.raises(errors.UpstreamFailed):
+        await all_of(budget()(metered(breaking)), asked)
+    most = DEFAULT_PRICES.most("m", input=asked.prompt.most_input, output=asked.prompt.max_tokens)
+    assert asked.generation.meter.usage.total >= 1000
+    assert asked.generation.nanodollars == most

@@ -31,7 +31,7 @@ PROMPTS = [
 
 @asynccontextmanager
 async def ours(url: str) -> AsyncIterator[Claude]:
-    async with open_transport(f"{url}/v1/messages", connections=10, timeout=5) as transport:
+    async with open_transport(url, connections=10, timeout=5) as transport:
         yield Claude(transport=transport, credentials=fixed("k", "test"),
                      retries=Retries(most=0, sleep=asyncio.sleep), idle_timeout=5)
 

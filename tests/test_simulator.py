@@ -4,6 +4,8 @@ import asyncio
 import math
 import signal
 import sys
+import warnings
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -15,7 +17,7 @@ from yarl import URL
 from aioapp.simulator import server as simulator
 from aioapp.simulator.server import create_simulator, main, serve
 from aioapp.simulator.reserved import REFUSED, TROUBLED
-from tests.simulated import HEADERS, asynchronous, body, post, running, text_in
+from tests.simulated import HEADERS, Json, asynchronous, body, post, running, text_in
 
 base = pytest.fixture(running)
 claude = pytest.fixture(asynchronous)
@@ -98,6 +100,43 @@ async def test_a_cut_reaches_the_sdk_as_an_exception_streamed_or_not(claude: Asy
     assert heard
     with pytest.raises(APIError):
         await claude.messages.create(model="simulate-cut", max_tokens=500, messages=[{"role": "user", "content": "Hi"}])
+
+
+EVERYTHING: Json = {
+    "model": "claude-opus-4-6", "max_tokens": 1024, "stop_sequences": ["string"], "service_tier": "auto",
+    "speed": "standard", "inference_geo": "inference_geo", "metadata": {"user_id": "13803d75"},
+    "cache_control": {"type": "ephemeral", "ttl": "5m"}, "thinking": {"type": "adaptive", "display": "summarized"},
+    "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"foo": "bar"}}},
+    "system": [{"type": "text", "text": "Today's date is 2024-06-01.", "citations": [{"type": "char_location"}]}],
+    "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello, world"}]}],
+    "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    "tools": [{"type": "custom", "name": "name", "defer_loading": True, "input_examples": [{"foo": "bar"}],
+               "input_schema": {"type": "object", "properties": {"location": "bar"}, "required": ["location"]}}],
+}
+"""Fields with values as the SDK's own tests have them."""
+BETAS: Json = {
+    "betas": ["message-batches-2024-09-24"], "container": {"id": "id", "skills": []}, "fallbacks": [{"model": "model"}],
+    "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}, "mcp_servers": [
+        {"type": "url", "name": "name", "url": "url"}],
+}
+
+
+async def test_the_sdks_own_tests_get_answers_to_all_the_fields_that_they_send(claude: AsyncAnthropic) -> None:
+    for messages, more in ((claude.messages, {"container": "container"}), (claude.beta.messages, BETAS)):
+        create: Any = messages.create
+        message = await create(**EVERYTHING, **more)
+        events = [event.type async for event in await create(**EVERYTHING, **more, stream=True)]
+        assert (message.stop_reason, message.usage.speed, events[-1]) == ("end_turn", "standard", "message_stop")
+
+
+async def test_the_sdks_own_tests_get_answers_from_models_that_are_retired(claude: AsyncAnthropic) -> None:
+    asked: Json = {"messages": EVERYTHING["messages"]}
+    for messages in (claude.messages, claude.beta.messages):
+        count: Any = messages.count_tokens
+        assert (await count(model="claude-mythos-preview", **asked)).input_tokens > 0
+    for model in ("claude-1.3", "claude-3-7-sonnet-20250219", "claude-3-7-sonnet-latest"):
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            assert (await claude.messages.create(model=model, max_tokens=1024, **asked)).model == model
 
 
 async def test_every_listed_model_parses_as_the_sdks_model_info(claude: AsyncAnthropic) -> None:

@@ -37,10 +37,12 @@ async def test_unknown_paths_and_wrong_methods_are_refused_in_claudes_shape(base
             assert answer["request_id"] == response.headers["request-id"]
 
 
-async def test_the_root_answers_get_and_head_without_credentials(base: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/api/hello"])
+async def test_a_greeting_is_answered_to_get_and_head_without_credentials(base: str, path: str) -> None:
     async with ClientSession(base) as session:
-        async with session.get("/") as got, session.head("/") as headed:
+        async with session.get(path) as got, session.head(path) as headed:
             assert (got.status, headed.status) == (200, 200)
+            assert headed.headers["request-id"].startswith("req_")
 
 
 async def test_answers_carry_request_id_organization_and_rate_limits(http: ClientSession) -> None:
@@ -52,6 +54,21 @@ async def test_answers_carry_request_id_organization_and_rate_limits(http: Clien
             name = f"anthropic-ratelimit-{kind}-"
             assert int(answer.headers[name + "limit"]) > int(answer.headers[name + "remaining"]) > 0
             assert answer.headers[name + "reset"].endswith("Z") and name + "reset" not in other.headers
+
+
+@pytest.mark.parametrize(("method", "path", "more", "status"), [
+    ("GET", "/v1/models/missing-one", {}, 404), ("GET", "/v1/models", {"params": {"limit": "0"}}, 400),
+    ("POST", "/v1/messages", {"data": b"{"}, 400), ("POST", "/v1/messages/count_tokens", {"json": {}}, 400),
+    ("POST", "/v1/messages", {"json": body(model="missing-one")}, 404), ("PUT", "/v1/models", {}, 405),
+    ("POST", "/v1/messages", {"json": body(model="simulate-529", stream=True)}, 529), ("GET", "/elsewhere", {}, 404),
+])
+async def test_every_refusal_has_claudes_shape_and_says_which_request_it_was(
+        http: ClientSession, method: str, path: str, more: Json, status: int) -> None:
+    async with http.request(method, path, **more) as response:
+        answer = await response.json()
+    assert response.status == status
+    assert set(answer) == {"type", "error", "request_id"} and set(answer["error"]) == {"type", "message"}
+    assert answer["type"] == "error" and answer["request_id"] == response.headers["request-id"]
 
 
 async def test_a_header_that_is_no_utf8_is_refused_like_any_other(base: str) -> None:

@@ -4,11 +4,15 @@ from io import BytesIO
 
 import pytest
 from aiohttp import ClientSession
+from anthropic import AsyncAnthropic
 
-from tests.simulated import HELLO, OLD, Json, body, complaint, connected, post, running
+from tests.simulated import HELLO, OLD, Json, asynchronous, body, complaint, connected, post, running
 
 base = pytest.fixture(running)
 http = pytest.fixture(connected)
+claude = pytest.fixture(asynchronous)
+
+BETA = {"anthropic-beta": "of-tomorrow-2027-01-01"}
 
 
 @pytest.mark.parametrize(("more", "message"), [
@@ -96,14 +100,63 @@ async def test_prefill_is_taken_by_old_models(http: ClientSession) -> None:
 
 async def test_beta_fields_belong_to_the_beta_api(http: ClientSession) -> None:
     assert (await post(http, path="/v1/messages?beta=true", context_management={"edits": []}))[0] == 200
+    assert (await post(http, headers=BETA, context_management={"edits": []}))[0] == 200
     assert await complaint(http, context_management={}) == "context_management: Extra inputs are not permitted"
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_where_a_beta_is_asked_for_fields_may_be_newer_than_the_simulator(http: ClientSession, path: str) -> None:
+    messages = [{"role": "user", "content": "Hi", "new": 1}]
+    more: Json = {"messages": messages, "newer": [{}], **({} if path == "/v1/messages" else {"max_tokens": ...})}
+    assert (await post(http, path, BETA, **more))[0] == (await post(http, f"{path}?beta=true", **more))[0] == 200
+    assert (await post(http, path, **more))[0] == 400
+
+
+@pytest.mark.parametrize(("path", "more", "message"), [
+    ("/v1/messages", {"temperature": 1}, "temperature: Extra inputs are not permitted"),
+    ("/v1/messages", {"max_tokens": "9"}, "max_tokens: Input should be a valid integer"),
+    ("/v1/messages/count_tokens", {"stop_sequences": 7}, "max_tokens: Extra inputs are not permitted"),
+    ("/v1/messages/count_tokens", {"max_tokens": ..., "stop_sequences": 7},
+     "stop_sequences: Extra inputs are not permitted"),
+])
+async def test_a_beta_brings_nothing_back_to_where_it_does_not_belong(
+        http: ClientSession, path: str, more: Json, message: str) -> None:
+    status, answer = await post(http, path, BETA, **more)
+    assert (status, answer["error"]["message"]) == (400, message)
+
+
+async def test_the_sdk_sends_its_betas_and_their_fields(claude: AsyncAnthropic) -> None:
+    counted = await claude.beta.messages.count_tokens(
+        model="claude-opus-5-5", betas=["context-management-2025-06-27"], context_management={"edits": []},
+        messages=[{"role": "user", "content": "Hi"}])
+    message = await claude.beta.messages.create(
+        model="claude-opus-5-5", max_tokens=99, betas=["context-management-2025-06-27"],
+        context_management={"edits": []}, messages=[{"role": "user", "content": "Hi"}])
+    assert message.usage.input_tokens == counted.input_tokens
+
+
+async def test_content_may_be_blocks_of_any_kind_and_the_system_may_speak_in_between(http: ClientSession) -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": "aGk="}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Look", "cache_control": {"type": "ephemeral"}},
+                                     {"type": "image", "source": source}, {"type": "document", "source": source}]},
+        {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": "x"},
+                                          {"type": "tool_use", "id": "toolu_1", "name": "n", "input": {}}]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "image", "source": source}]},
+            {"type": "newer", "text": 7}]},
+        {"role": "system", "content": "Be brief."},
+    ]
+    status, answer = await post(http, messages=messages, system=[{"type": "text", "text": "Be kind.", "citations": []}])
+    assert status == 200, answer
 
 
 async def test_all_the_fields_the_sdk_may_send_are_taken(http: ClientSession) -> None:
     status, answer = await post(
         http, system=[{"type": "text", "text": "Be brief."}], metadata={}, service_tier="auto", tools=[],
         tool_choice={"type": "auto"}, cache_control=None, container=None, diagnostics=None, inference_geo=None,
-        speed=None, output_config={"effort": None})
+        speed=None, output_config={"effort": None}, fallbacks=[{"model": "claude-sonnet-5-5"}])
     assert status == 200, answer
 
 
@@ -116,6 +169,24 @@ async def test_counting_tokens_agrees_with_the_message_and_takes_no_max_tokens(h
     assert answer["error"]["message"] == "max_tokens: Extra inputs are not permitted"
     longer = await post(http, path="/v1/messages/count_tokens", max_tokens=..., messages=HELLO * 3)
     assert longer[1]["input_tokens"] > message["usage"]["input_tokens"]
+
+
+async def test_a_picture_takes_as_many_tokens_whatever_its_bytes(http: ClientSession) -> None:
+    def counted_with(data: str) -> list[Json]:
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+        result = {"type": "tool_result", "tool_use_id": "t", "content": [picture]}
+        return [{"role": "user", "content": [picture, result]}]
+
+    small, large = [(await post(http, path="/v1/messages/count_tokens", max_tokens=..., messages=counted_with(data)))[1]
+                    for data in ("aGk=", "aGk=" * 100_000)]
+    assert small == large and 3200 < small["input_tokens"] < 3400
+
+
+async def test_where_and_how_fast_a_call_was_to_run_is_told_in_its_usage(http: ClientSession) -> None:
+    _, plain = await post(http)
+    assert (plain["usage"]["inference_geo"], plain["usage"].get("speed")) == ("global", None)
+    _, message = await post(http, inference_geo="us", speed="fast")
+    assert (message["usage"]["inference_geo"], message["usage"]["speed"]) == ("us", "fast")
 
 
 async def test_a_budget_needs_no_max_tokens_where_tokens_are_counted(http: ClientSession) -> None:

@@ -16,7 +16,7 @@ claude = pytest.fixture(asynchronous)
     ("simulate-429", 429, "rate_limit_error"), ("simulate-500", 500, "api_error"),
     ("simulate-529", 529, "overloaded_error"), ("simulate-error", 529, "overloaded_error"),
     ("simulate-418", 404, "not_found_error"), ("claude-mythos-preview", 404, "not_found_error"),
-    ("claude-opus-4-9", 404, "not_found_error"),
+    ("claude-opus-4-9", 404, "not_found_error"), ("missing-model", 404, "not_found_error"),
 ])
 async def test_names_that_ask_for_an_error_get_it(http: ClientSession, model: str, status: int, kind: str) -> None:
     async with http.post("/v1/messages", json=body(model=model)) as response:

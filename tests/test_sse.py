@@ -14,7 +14,7 @@ from aioapp.app import create_app
 from aioapp.credentials import fixed
 from aioapp.generation import Batch, Call
 from aioapp.settings import Settings
-from aioapp.upstream.event_parser import EventParser
+from aioapp.messages.event_parser import EventParser
 from aioapp.web.operations.sse import text_event
 from tests.conftest import Serve, start, with_services
 from tests.upstreams import BLOCK, END, START, Connection, Flood, delta, frame, upstream, whole

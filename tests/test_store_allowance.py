@@ -1,11 +1,14 @@
 """An allowance waits for other processes' turns, and for what it does not know yet, in whichever order they come."""
+import asyncio
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
-from aioapp.callers import Caller, Spent
+from aioapp.callers import Caller, Limits, Spent
 from aioapp.errors import StoreUnavailable
-from aioapp.store.embedded.board.board import PrivateBoard
+from aioapp.store.embedded import open_store
+from aioapp.store.embedded.board.board import PrivateBoard, open_board
 from aioapp.store.embedded.board.purse import Stale
 from aioapp.store.embedded.board.turns import Busy
 from aioapp.store.embedded.limiter import Limiter, Reservation
@@ -40,3 +43,33 @@ async def test_a_turn_that_never_ends_is_told(tmp_path: Path, caplog: pytest.Log
         with pytest.raises(StoreUnavailable):
             await accounts.allowance.reserve(DOLLAR, tokens=1, nanodollars=1)
     assert "The counts of the limits cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_process_that_stands_still_in_its_turn_holds_nobody_up_on_the_event_loop(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture, opened: bool) -> None:
+    limited = Caller(name="web", known=True, limits=Limits(requests_per_minute=100))
+    async with open_store(tmp_path / "db", create=True) as store:
+        if opened:
+            await store.allowance.admit(limited)
+        with open_board(tmp_path / "db-limits"):
+            looping, longest = asyncio.create_task(longest_standstill()), 0.0
+            for _ in range(4):
+                with pytest.raises(StoreUnavailable):
+                    await store.allowance.admit(limited)
+            looping.cancel()
+            longest = await looping
+        await store.allowance.admit(limited)
+    assert longest < 0.2
+    assert "another process does not let go of the lock" in caplog.text
+
+
+async def longest_standstill() -> float:
+    """Seconds for which the event loop turned to nobody, until it is cancelled."""
+    longest, before = 0.0, monotonic()
+    while True:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            return longest
+        longest, before = max(longest, monotonic() - before), monotonic()

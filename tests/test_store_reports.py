@@ -1,5 +1,8 @@
 """What the accounts show."""
+import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from aioapp.callers import NOBODY
 from aioapp.money import NANO
 from aioapp.errors import StoreUnavailable
 from aioapp.messages.events import Usage
-from aioapp.store.embedded import reports
+from aioapp.store.embedded import open_store, reports
 from aioapp.usage.usage_store import By
 from aioapp.store.embedded.database import Database
 from tests.generations import SONNET, Clock, ended, hold, ledger_at, with_budget, written
@@ -152,3 +155,23 @@ async def test_sums_that_are_no_numbers_are_a_database_that_cannot_be_used(tmp_p
         await ledger.refresh()
         with pytest.raises(StoreUnavailable):
             await hold(ledger, OTHER, 1)
+
+
+async def test_a_report_over_years_keeps_nobodys_key_from_being_looked_up(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "db", create=True) as store:
+        fill(tmp_path / "db", rows=100_000)
+        report = asyncio.create_task(store.usage.by("key", since=FIRST - timedelta(days=400), until=LAST))
+        await asyncio.sleep(0)  # it is asked first
+        assert await store.keys.changes(None) is not None
+        assert not report.done()
+        total, rows = await report
+    assert total["requests"] == 100_000 == sum(row["requests"] for row in rows)
+
+
+def fill(path: Path, *, rows: int) -> None:
+    """So many rows of usage, of a hundred keys on each of the days before `LAST`."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO usage VALUES (?, ?, ?, 1, 0, 0, 1, 1, 0, 0, 1, 0.5)",
+            (((LAST - timedelta(days=number // 1000)).isoformat(), f"key{number % 100}", f"model{number % 1000 // 100}")
+             for number in range(rows)))

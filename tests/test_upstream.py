@@ -66,7 +66,7 @@ class Waits:
 async def claude(
         server: Upstream, waits: Waits | None = None, *, idle: float = 5.0, connect: float = 5.0, chance: float = 0.0,
 ) -> AsyncIterator[Claude]:
-    async with open_transport(f"{server.url}/v1/messages", connections=10, timeout=connect) as transport:
+    async with open_transport(server.url, connections=10, timeout=connect) as transport:
         yield Claude(
             transport=transport, credentials=fixed("k", "test"),
             retries=Retries(sleep=(waits or Waits()).sleep, chance=lambda: chance), idle_timeout=idle)

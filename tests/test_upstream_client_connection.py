@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aioapp.upstream.client_connection import LARGEST_HEAD, READ_AHEAD
+from aioapp.upstream.client_connection import LARGEST_HEAD, READ_AHEAD, ClientConnection
 from aioapp.upstream.pool import READ_AT_ONCE, Pool
 from aioapp.upstream.transport import Broken, NotConnected, Response, Silent, Transport
 
@@ -61,7 +61,7 @@ async def peer(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIte
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    here.url = f"{'https' if tls else 'http'}://localhost:{port}/v1/messages?x=%20"
+    here.url = f"{'https' if tls else 'http'}://localhost:{port}/gate"
     try:
         yield here
     finally:
@@ -93,7 +93,8 @@ def said(*pieces: bytes, close: bool = False) -> Script:
 
 
 async def post(transport: Transport, *, silence: float | None = 5.0) -> Response:
-    return await transport.post(BODY, {"Authorization": "k"}, silence=silence)
+    return await transport.request(
+        "POST", "/v1/messages?x=%20", headers={"Authorization": "k"}, body=BODY, silence=silence)
 
 
 async def read(response: Response) -> bytes:
@@ -130,7 +131,7 @@ def test_a_request_is_sent_as_the_rfc_has_it_and_its_connection_is_used_again() 
                 assert await read(response) == b"hello"
             assert here.connections == 1
             lines = here.requests[0].decode().split("\r\n")
-            assert lines[0] == "POST /v1/messages?x=%20 HTTP/1.1"
+            assert lines[0] == "POST /gate/v1/messages?x=%20 HTTP/1.1"
             assert lines[1] == "Host: " + here.url.split("/")[2]
             assert {"Accept-Encoding: identity", "Authorization: k", f"Content-Length: {len(BODY)}"} <= set(lines)
             assert lines[-1].encode() == BODY
@@ -374,7 +375,7 @@ async def test_no_header_begins_another(evil: str) -> None:
     async with peer(said(WHOLE)) as here, pool(here.url) as transport:
         for headers in ({"X": evil}, {evil: "x"}):
             with pytest.raises(ValueError, match="line break"):
-                await transport.post(BODY, headers, silence=None)
+                await transport.request("POST", "/", headers=headers, body=BODY, silence=None)
         assert not here.requests
 
 
@@ -415,3 +416,45 @@ async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
         while not true():
             await asyncio.sleep(0.005)
+
+
+async def test_a_silence_that_a_stream_is_held_to_is_none_of_the_answer_behind_it() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(here.requests) > 1:
+            await asyncio.sleep(0.3)
+        writer.write(WHOLE)
+
+    async with peer(script) as here, pool(here.url) as transport:
+        assert await read(await post(transport, silence=0.1)) == b"hello"
+        assert await read(await post(transport, silence=None)) == b"hello"
+        assert here.connections == 1
+
+
+async def test_whoever_waits_for_a_connection_is_not_given_one_that_was_lost_on_its_way() -> None:
+    async with peer(said(WHOLE)) as here, pool(here.url, connections=1) as transport:
+        first = await post(transport)
+        other = asyncio.create_task(post(transport))
+        await asyncio.sleep(0)
+        assert await first.read() == b"hello"
+        first.release()
+        assert isinstance(first, ClientConnection)
+        first.abort()
+        assert await read(await other) == b"hello"
+
+
+@pytest.mark.parametrize("kind", [b"chunked", b"Chunked"])
+async def test_a_chunked_body_that_is_cut_is_never_whole_however_its_coding_is_spelled(kind: bytes) -> None:
+    cut = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: %b\r\n\r\n5\r\nhello\r\n" % kind
+    with pytest.raises(Broken):
+        await told(said(cut, close=True))
+
+
+async def test_what_stands_behind_a_body_is_bounded() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED.removesuffix(b"\r\n\r\n"))
+        for _ in range(100):
+            writer.write(b"a" * LARGEST_HEAD)
+            await writer.drain()
+
+    with pytest.raises(Broken):
+        await told(script)

@@ -2,12 +2,13 @@
 import asyncio
 import json
 from contextlib import aclosing
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from aioapp import errors
-from aioapp.credentials import fixed
+from aioapp.credentials import find_credentials, fixed
 from aioapp.generation import Call, compose
 from aioapp.layers import metered, timed
 from aioapp.messages.events import Usage
@@ -158,3 +159,13 @@ async def test_a_page_that_is_not_claudes_takes_nothing() -> None:
 
     failed, _, usage = await spent(page, asked=call())
     assert (failed, usage) == (errors.UpstreamFailed, Usage())
+
+
+async def test_a_call_for_which_there_are_no_credentials_asks_claude_nothing(tmp_path: Path) -> None:
+    asked = call()
+    async with upstream(whole) as server, open_transport(server.url, connections=1, timeout=5) as transport:
+        none = find_credentials({}, loopback=False, home=tmp_path, base_url=server.url)
+        client = Claude(transport=transport, credentials=none, retries=Retries(sleep=Waits().sleep), idle_timeout=5)
+        assert await drive(client, asked) is errors.NotInitialized
+        assert not server.seen
+    assert not asked.generation.meter.asked

@@ -48,7 +48,7 @@ async def test_no_cookie_is_kept_and_no_compression_asked_for(
         url = "http://claude.test/" if proxied else server.url
         async with open_transport(url, connections=1, timeout=5) as transport:
             for _ in range(2):
-                response = await transport.post(b"{}", {}, silence=5)
+                response = await transport.request("POST", "", headers={}, body=b"{}", silence=5)
                 while await response.read():
                     pass
                 response.release()

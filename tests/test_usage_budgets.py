@@ -48,7 +48,7 @@ class Late:
     def mark(self) -> object | None:
         return self.limiter.mark()
 
-    def late(self, error: Exception) -> StoreUnavailable:
+    def late(self, error: BaseException) -> StoreUnavailable:
         return self.limiter.late(error)
 
     def written(self, charges: Mapping[tuple[str, str], int]) -> None:

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioapp.callers import matching
+from aioapp.callers import Budget, Caller, matching
 from aioapp.money import NANO
 from aioapp.messages.billing import Billing, Usage
+from aioapp.messages.raw_prompt import read
+from aioapp.usage import Reserves
 from aioapp.usage.prices import DEFAULT_PRICES, Prices, parse_prices
 
 MILLION = 1_000_000
@@ -158,6 +160,14 @@ def test_the_most_counts_the_place_always_and_an_hour_and_fast_mode_where_they_a
 def test_the_most_holds_where_a_setting_makes_plain_input_the_dearest() -> None:
     table = parse_prices('{"m": {"input": 8, "output": 1, "cache_write": 1, "cache_read": 1, "us": 0.5}}')
     assert table.most("m", input=MILLION, output=0) == 8 * NANO
+
+
+def test_a_strict_budget_sets_aside_for_a_raw_prompt_what_it_may_cost_on_any_terms() -> None:
+    prompt = read(b'{"model": "%s", "max_tokens": 100, "messages": [], "speed": "fast"}' % OPUS.encode())
+    caller = Caller(name="web", known=True, budget=Budget(nanodollars=NANO, per="day", strict=True))
+    reserve = Reserves(DEFAULT_PRICES).of(caller, prompt)
+    assert reserve.is_bound
+    assert reserve.nanodollars == (prompt.most_input * 8_000 + 100 * 20_000) * 22 // 10
 
 
 @pytest.mark.parametrize(("entry", "dollars"), [

@@ -13,7 +13,7 @@ from aioapp.callers import Budget, Limits
 from aioapp.errors import Conflict, NotFound, StoreUnavailable
 from aioapp.keys import Key, expiry
 from aioapp.keys.key import END_OF_TIME
-from aioapp.keys.text import count, grace, moment, nanodollars, row_of, terms, told, use
+from aioapp.keys.text import as_object, count, grace, moment, nanodollars, row_of, terms, use
 from aioapp.settings.location import database_path
 from aioapp.store import Store
 from aioapp.store.embedded import check_exists, open_store, reason_of
@@ -88,7 +88,7 @@ def show_all(asked: Asked, at: datetime) -> Work:
     async def work(store: Store) -> Answer:
         keys = await store.keys.listed()
         if asked.json:
-            return as_json({"keys": [told(key, at=at) for key in keys]}), ""
+            return as_json({"keys": [as_object(key, at=at) for key in keys]}), ""
         if not keys:
             return "", "There are no keys."
         rows = [row_of(key, at=at) for key in keys]
@@ -104,7 +104,7 @@ def show(asked: Asked, at: datetime) -> Work:
         used = {name: await store.usage.total(since=since, until=today, key=key.name)
                 for name, since in spans.items()}
         if asked.json:
-            return as_json(told(key, at=at) | used), ""
+            return as_json(as_object(key, at=at) | used), ""
         facts = row_of(key, at=at) | {"created": moment(key.created_at), "revoked": moment(key.revoked_at)}
         return aligned(list((facts | {name: use(figures) for name, figures in used.items()}).items())), ""
 

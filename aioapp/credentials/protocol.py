@@ -66,7 +66,7 @@ class Credentials(Protocol):
     def refused(self, headers: Mapping[str, str]) -> bool:
         """Claude answered 401 or 403 to these `headers`: may a second try, with new ones, fare better?
 
-        Ask once per request: a workload identity gets a new token every time, so its answer may be True for ever.
+        Try only so often: a workload identity gets a new token every time, so its answer may be True for ever.
         """
 
     def accepted(self) -> None:

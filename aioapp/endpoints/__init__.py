@@ -11,6 +11,7 @@ from aioapp.endpoints.chat import CHAT
 from aioapp.endpoints.generate import GENERATE
 from aioapp.endpoints.metrics import METRICS
 from aioapp.endpoints.usage import USAGE
+from aioapp.endpoints.v1 import V1
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.rest import rest
@@ -23,6 +24,6 @@ OPERATIONS: tuple[Operation, ...] = (GENERATE, CHAT)
 def endpoints(operations: Sequence[Operation] = OPERATIONS) -> tuple[Endpoint, ...]:
     """Everything that a server of `operations` serves, in the order in which it is documented."""
     forms = [form(operation) for operation in operations for form in (rest, stream)]
-    served = (*forms, websocket(operations, path="/ws/generate"),
+    served = (*forms, websocket(operations, path="/ws/generate"), *V1,
               root.ROOT, health.HEALTH, health.LIVE, auth_status.AUTH_STATUS, USAGE, METRICS, *ADMIN)
     return (*served, *docs.pages(served, operations))

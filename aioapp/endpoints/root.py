@@ -11,6 +11,7 @@ from aioapp.web.endpoint import Endpoint, json_response
 PLACES = {
     "docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json", "health": "/health", "auth_status": "/auth-status",
     "generate": "/api/generate", "chat": "/api/chat", "stream": "/api/stream", "websocket": "/ws/generate",
+    "messages": "/v1/messages",
 }
 PlacesAnswer = Schema.from_dict(
     {name: fields.String(required=True, metadata={"format": "uri"}) for name in PLACES}, name="PlacesAnswer")

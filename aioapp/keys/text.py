@@ -17,7 +17,7 @@ from aioapp.keys.key import END_OF_TIME, LONGEST_GRACE, MOST, Key
 NONE = "-"
 
 
-def told(key: Key, *, at: datetime) -> dict[str, Any]:
+def as_object(key: Key, *, at: datetime) -> dict[str, Any]:
     """The key as JSON, with its state at the time `at`."""
     return {
         "name": key.name,

@@ -6,27 +6,32 @@ from aioapp.errors import Forbidden
 from aioapp.generation import Batch, Call, Generate, Layer
 from aioapp.limits import Allowance
 from aioapp.money import MOST_NANODOLLARS
-from aioapp.usage import Prices
+from aioapp.usage import Prices, Reserves
 
 
 def budgeted(*, allowance: Allowance, prices: Prices) -> Layer:
+    reserves = Reserves(prices)
+
     def layer(inner: Generate) -> Generate:
         async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-            caller, generation, model = call.admission.caller, call.generation, call.prompt.model or ""
-            if not caller.may_use(model):
-                raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(caller.models)}.")
-            read, written = call.prompt.most_input, call.prompt.max_tokens
-            reservation = await allowance.reserve(
-                caller, tokens=read + written, nanodollars=prices.most(model, input=read, output=written))
+            caller, generation, prompt = call.admission.caller, call.generation, call.prompt
+            for model in prompt.models:
+                if not caller.may_use(model):
+                    raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(caller.models)}.")
+            reserve = reserves.of(caller, prompt)
+            reservation = await allowance.reserve(caller, tokens=reserve.tokens, nanodollars=reserve.nanodollars)
             try:
                 async with aclosing(inner(call)) as batches:
                     async for batch in batches:
                         yield batch
             finally:
-                usage = generation.meter.usage
-                cost = prices.cost(generation.meter.model or model, usage)
-                generation.nanodollars = min(cost, MOST_NANODOLLARS)
+                meter, usage = generation.meter, generation.meter.usage
+                cost = prices.cost(meter.model or prompt.model or "", usage)
+                # Tries that broke are guessed, each by itself; no guess takes a caller beyond a bound.
+                most = reserve.nanodollars if meter.is_guess and reserve.is_bound else MOST_NANODOLLARS
+                generation.nanodollars = min(cost, most)
                 reservation.settle(usage.total, generation.nanodollars)
+                reserves.learn(caller, prompt, usage=usage)
 
         return generate
 

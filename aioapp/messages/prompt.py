@@ -25,6 +25,10 @@ class Prompt(Protocol):
         """None for the server's default, until it is fitted."""
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """All models that may be used for it, its own first; none where it names none."""
+
+    @property
     def max_tokens(self) -> int:
         """The most that Claude may write."""
 
@@ -34,7 +38,23 @@ class Prompt(Protocol):
 
     @property
     def most_input(self) -> int:
-        """Tokens that Claude reads: never less than it will count."""
+        """Tokens that Claude reads: never less than it will count, but for what `unbounded` names."""
+
+    @property
+    def media(self) -> int:
+        """Tokens that its pictures and documents are guessed to take."""
+
+    @property
+    def unbounded(self) -> str | None:
+        """What in it may take more tokens than anybody can say beforehand, such as a tool of Claude's own."""
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether it is passed on as it came, and Claude's answer too, refusals included."""
+
+    @property
+    def query(self) -> str:
+        """What goes behind the path, encoded, with its question mark."""
 
     @property
     def text(self) -> str:
@@ -68,6 +88,26 @@ class TextPrompt:
     effort: Effort | None = None
     stop_sequences: tuple[str, ...] = ()
     thinking: Thinking | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return () if self.model is None else (self.model,)
+
+    @property
+    def media(self) -> int:
+        return 0
+
+    @property
+    def unbounded(self) -> None:
+        return None
+
+    @property
+    def verbatim(self) -> bool:
+        return False
+
+    @property
+    def query(self) -> str:
+        return ""
 
     @property
     def size(self) -> int:

@@ -1,6 +1,7 @@
 """What an answer says of itself: the model that gives it, why it stopped, and the tokens that it took."""
 from typing import Any
 
+from aioapp.errors import UpstreamFailed
 from aioapp.messages.billing import told
 from aioapp.messages.events import Event, Usage, payload
 
@@ -22,8 +23,12 @@ class Summary:
         self.stop_reason: str | None = None
 
     def add(self, event: Event) -> None:
-        """Take in one of the `TELLING`. Raises `UpstreamFailed` where it is not a JSON object."""
-        said, self._last = payload(event), event
+        """Take in one of the `TELLING`. It never judges: what cannot be read says nothing."""
+        self._last = event
+        try:
+            said = payload(event)
+        except UpstreamFailed:
+            return
         match event.name:
             case "message_start":
                 said = said.get("message")  # type: ignore[assignment]  # whatever it is, it is looked at below

@@ -6,6 +6,7 @@ from itertools import groupby
 
 from aioapp.simulator.errors import Json
 from aioapp.simulator.models import Model
+from aioapp.simulator.tools import Call, calls_in, told_results, written
 
 LONGEST_COUNT = 128_000     # more numbers than any model may say
 
@@ -26,30 +27,50 @@ Ask me to count to a number when you need an answer of a known length."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the model thought and said, in tokens, and why it stopped."""
+    """What the model thought and said, in tokens, the tools it calls, and why it stopped."""
 
     thought: Sequence[str] = ()
     said: Sequence[str] = ()
+    calls: Sequence[Call] = ()
     stop_reason: str
     stop_sequence: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many all that took."""
+        return len(self.thought) + len(self.said) + sum(len(TOKEN.findall(written(call.given))) for call in self.calls)
 
 
 def generate(body: Json, model: Model) -> Answer:
     """The answer within `max_tokens`, which covers thinking and text."""
     if model.id == "simulate-refusal":
         return Answer(stop_reason="refusal")
-    thought, text = compose(body["messages"])
-    text, stop = cut_at(text, body.get("stop_sequences", ()))
+    prompt, results = prompt_of(body["messages"]), told_results(body["messages"])
+    thought, text = compose(body["messages"], prompt)
     thinking = TOKEN.findall(thought) if thinks(body, model) else []
-    said, limit = TOKEN.findall(text), body["max_tokens"]
-    if len(thinking) + len(said) > limit:
-        return Answer(thought=thinking[:limit], said=said[:max(0, limit - len(thinking))], stop_reason="max_tokens")
-    return Answer(thought=thinking, said=said, stop_reason="stop_sequence" if stop else "end_turn", stop_sequence=stop)
+    if not results and (calls := calls_in(body, prompt)):
+        return within(body["max_tokens"], Answer(thought=thinking, calls=calls, stop_reason="tool_use"))
+    text, stop = cut_at("\n".join(results) or text, body.get("stop_sequences", ()))
+    return within(body["max_tokens"], Answer(
+        thought=thinking, said=TOKEN.findall(text), stop_reason="stop_sequence" if stop else "end_turn",
+        stop_sequence=stop))
 
 
-def compose(messages: Sequence[Json]) -> tuple[str, str]:
+def within(limit: int, answer: Answer) -> Answer:
+    """The answer as far as `limit` tokens go; a call that is not whole is left out."""
+    if answer.tokens <= limit:
+        return answer
+    thought = answer.thought[:limit]
+    return Answer(thought=thought, said=answer.said[:limit - len(thought)], stop_reason="max_tokens")
+
+
+def prompt_of(messages: Sequence[Json]) -> str:
+    """The text of the last user message."""
+    return next((text_of(turn["content"]) for turn in reversed(messages) if turn["role"] == "user"), "")
+
+
+def compose(messages: Sequence[Json], prompt: str) -> tuple[str, str]:
     """The thought and the text that answer the conversation; the same for the same."""
-    prompt = next((text_of(turn["content"]) for turn in reversed(messages) if turn["role"] == "user"), "")
     topic = ", ".join(list(dict.fromkeys(TOPIC.findall(prompt)))[:3]) or "nothing in particular"
     turns = sum(role == "user" for role, _ in groupby(turn["role"] for turn in messages))
     text = ANSWER.format(topic=topic, words=len(prompt.split()), turn=turns)

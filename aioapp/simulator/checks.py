@@ -12,7 +12,7 @@ from aiohttp import web
 from aioapp.simulator.errors import ApiError, Json
 from aioapp.simulator.models import EFFORTS, THINKING, Model
 from aioapp.simulator.reserved import find_model
-from aioapp.simulator.shapes import BETA, SAMPLING, TURN, Fields, parse, shape_faults
+from aioapp.simulator.shapes import KNOWN, SAMPLING, TURN, Fields, extra_faults, parse, shape_faults
 
 LATEST = "2026-10-21"       # the API's version that has no sampling any more
 MOST_MESSAGES = 100_000
@@ -24,13 +24,23 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType({      # the most a
 
 async def read(request: web.Request, fields: Fields) -> tuple[Json, Model]:
     """The body of a request and the model it names, once all is in order. Raises ApiError."""
-    body = parse(await request.read())
+    body, beta = parse(await request.read()), asks_for_beta(request)
     old = {} if request.headers["anthropic-version"] == LATEST else SAMPLING
-    beta = BETA if request.query.get("beta") == "true" else {}
-    refuse_first(shape_faults(body, {**fields, **old, **beta}))
+    refuse_first(shape_faults(body, {**fields, **old}))
+    refuse_first(extra_faults(body, {**fields, **old}, known=KNOWN if beta else None))
     model = find_model(body["model"])
-    refuse_first(fault for check in CHECKS for fault in check(body, model))
+    if model.lifecycle == "retired" and "max_tokens" in fields:     # its tokens may still be counted
+        raise ApiError(404, f"model: {body['model']}")
+    refuse_first(fault for check in (CHECKS if beta else (*CHECKS, extra_turn_faults)) for fault in check(body, model))
     return body, model
+
+
+def asks_for_beta(request: web.Request) -> bool:
+    """Whether fields may come that are newer than those known here, as they do with every release of a client.
+
+    The SDK says so with a header, Claude Code in the query too.
+    """
+    return "anthropic-beta" in request.headers or request.query.get("beta") == "true"
 
 
 def refuse_first(faults: Iterator[str]) -> None:
@@ -68,6 +78,11 @@ def turn_faults(path: str, message: Any) -> Iterator[str]:
     if not message["content"]:
         yield f"{path}: all messages must have non-empty content"
     yield from block_faults(f"{path}.content", message["content"])
+
+
+def extra_turn_faults(body: Json, model: Model) -> Iterator[str]:
+    for index, message in enumerate(body["messages"]):
+        yield from extra_faults(message, TURN, path=f"messages.{index}.")
 
 
 def block_faults(path: str, content: str | list[Any]) -> Iterator[str]:
@@ -127,4 +142,16 @@ def effort_faults(body: Json, model: Model) -> Iterator[str]:
         yield f"This model does not support effort level '{effort}'. Supported levels: {levels}."
 
 
-CHECKS = (token_faults, message_faults, stop_faults, sampling_faults, thinking_faults, effort_faults)
+def choice_faults(body: Json, model: Model) -> Iterator[str]:
+    tools = body.get("tools", ())
+    match body.get("tool_choice"):
+        case {"type": "any" | "tool"} if not tools:
+            yield "tool_choice: may only be specified while providing tools"
+        case {"type": "tool", "name": name} if not any(
+                isinstance(tool, dict) and tool.get("name") == name for tool in tools):
+            yield f"Tool '{name}' not found in provided tools"
+        case {"type": "tool", **rest} if "name" not in rest:
+            yield "tool_choice.tool.name: Field required"
+
+
+CHECKS = (token_faults, message_faults, stop_faults, sampling_faults, thinking_faults, effort_faults, choice_faults)

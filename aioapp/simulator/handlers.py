@@ -10,8 +10,8 @@ from aioapp.simulator.answers import generate
 from aioapp.simulator.checks import read
 from aioapp.simulator.errors import ApiError
 from aioapp.simulator.messages import estimate, events_of, message_of
-from aioapp.simulator.models import MODELS, Model, describe, find_listed
-from aioapp.simulator.reserved import OVERLOADED, spoil
+from aioapp.simulator.models import MODELS, Model, describe
+from aioapp.simulator.reserved import OVERLOADED, find_shown, is_well_formed, spoil
 from aioapp.simulator.shapes import COUNTED, CREATED
 from aioapp.simulator.wire import as_json, send_events, send_whole
 
@@ -29,7 +29,7 @@ TIMING = web.AppKey("timing", Timing)
 
 
 async def greet(request: web.Request) -> web.Response:
-    """GET and HEAD /, with which clients try whether anybody is there."""
+    """GET and HEAD / and /api/hello, with which clients try whether anybody is there."""
     return web.Response(text="The Messages API, simulated.\n")
 
 
@@ -56,7 +56,7 @@ async def count_tokens(request: web.Request) -> web.Response:
 
 async def show_model(request: web.Request) -> web.Response:
     """GET /v1/models/{id}"""
-    return as_json(describe(find_listed(request.match_info["id"])))
+    return as_json(describe(find_shown(request.match_info["id"])))
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -64,21 +64,26 @@ async def list_models(request: web.Request) -> web.Response:
     query = request.query
     stages = query.getall("lifecycle[]", ["active", "deprecated"])
     models = [model for model in MODELS.values() if model.lifecycle in stages]
-    start = place(models, query["after_id"]) + 1 if "after_id" in query else 0
-    end = place(models, query["before_id"]) if "before_id" in query else None
-    limit, found = page_limit(query.get("limit", "20")), models[start:end]
-    page = found[:limit] if end is None else found[-limit:]
+    after, before = (place(models, query.get(name)) for name in ("after_id", "before_id"))
+    limit, found = page_limit(query.get("limit", "20")), models[0 if after is None else after + 1:before]
+    page = found[:limit] if before is None else found[-limit:]
     return as_json({
         "data": [describe(model) for model in page], "has_more": len(found) > limit,
         "first_id": page[0].id if page else None, "last_id": page[-1].id if page else None,
     })
 
 
-def place(models: Sequence[Model], name: str) -> int:
+def place(models: Sequence[Model], cursor: str | None) -> int | None:
+    """Where the model stands that the cursor names; a well-formed name that is not there says nothing.
+
+    The SDK's own tests page from `after_id` to `before_id`. Raises ApiError (400) for any other cursor.
+    """
     for index, model in enumerate(models):
-        if model.id == name:
+        if model.id == cursor:
             return index
-    raise ApiError(400, f"Invalid cursor: {name}")
+    if cursor is None or is_well_formed(cursor):
+        return None
+    raise ApiError(400, f"Invalid cursor: {cursor}")
 
 
 def page_limit(text: str) -> int:

@@ -5,28 +5,53 @@ import uuid
 from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 from aioapp.simulator.answers import TOKEN, Answer
 from aioapp.simulator.errors import Json
 from aioapp.simulator.models import Model
+from aioapp.simulator.tools import written
 
+PICTURE = 1600      # tokens: about what a picture takes that is as large as pictures are read
 REFUSAL = {"type": "refusal", "category": "general_harms", "explanation": "The simulator was asked to refuse."}
 
 
 def estimate(body: Json) -> int:
-    """Input tokens: a quarter of the prompt's bytes, near enough to the truth and the same every time."""
-    prompt = [body.get("system"), body["messages"], body.get("tools")]
+    """Input tokens: a quarter of the prompt's bytes, near enough to the truth and the same every time.
+
+    What comes in base64, a picture or a document, takes a fixed number of tokens, however many bytes it has.
+    """
+    turns = [{**turn, "content": without_data(turn["content"])} for turn in body["messages"]]
+    prompt = [body.get("system"), turns, body.get("tools")]
     return math.ceil(len(json.dumps(prompt, ensure_ascii=False).encode()) / 4)
+
+
+def without_data(content: Any) -> Any:
+    """The content with as many bytes for each base64 as its tokens take, also in the results of tools."""
+    if not isinstance(content, list):
+        return content
+    return [lightened(block) for block in content]
+
+
+def lightened(block: Any) -> Any:
+    match block:
+        case {"source": {"type": "base64", "data": str()} as source}:
+            return {**block, "source": {**source, "data": "." * 4 * PICTURE}}
+        case {"type": "tool_result", "content": list(parts)}:
+            return {**block, "content": without_data(parts)}
+        case _:
+            return block
 
 
 def usage_of(body: Json, answer: Answer) -> Json:
     # An answer without content costs a token too, unless it was only to warm the cache.
-    spent = len(answer.thought) + len(answer.said) or min(1, body["max_tokens"])
+    spent = answer.tokens or min(1, body["max_tokens"])
     return {
         "input_tokens": estimate(body), "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "output_tokens": spent, "output_tokens_details": {"thinking_tokens": len(answer.thought)},
-        "service_tier": "standard", "inference_geo": "global",
+        "service_tier": "standard", "inference_geo": body.get("inference_geo") or "global",
+        **({"speed": body["speed"]} if body.get("speed") else {}),
     }
 
 
@@ -45,13 +70,15 @@ def message_of(answer: Answer, *, body: Json, model: Model) -> Json:
 
 
 def content_of(answer: Answer, *, omitted: bool) -> Iterator[Json]:
-    """The answer's blocks, thinking before text; `omitted` leaves only the signature of a thought."""
+    """The answer's blocks: thinking, text, calls; `omitted` leaves only the signature of a thought."""
     thought, said = "".join(answer.thought), "".join(answer.said)
     if thought:
         signature = b64encode(sha256(thought.encode()).digest()).decode()
         yield {"type": "thinking", "thinking": "" if omitted else thought, "signature": signature}
     if said:
         yield {"type": "text", "text": said}
+    for call in answer.calls:
+        yield {"type": "tool_use", "id": new_id("toolu"), "name": call.name, "input": call.given}
 
 
 def events_of(message: Json) -> Iterator[Json]:
@@ -69,17 +96,28 @@ def events_of(message: Json) -> Iterator[Json]:
 
 
 def block_events(index: int, block: Json) -> Iterator[Json]:
-    empty = {**dict.fromkeys(block, ""), "type": block["type"]}
-    yield {"type": "content_block_start", "index": index, "content_block": empty}
+    yield {"type": "content_block_start", "index": index, "content_block": emptied(block)}
     if index == 0:
         yield {"type": "ping"}
     yield from ({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas_of(block))
     yield {"type": "content_block_stop", "index": index}
 
 
+def emptied(block: Json) -> Json:
+    """The block as it begins in a stream."""
+    if block["type"] == "tool_use":
+        return {**block, "input": {}}
+    return {**dict.fromkeys(block, ""), "type": block["type"]}
+
+
 def deltas_of(block: Json) -> Iterator[Json]:
-    """One for each token, and a thought's signature last."""
-    kind = block["type"]
-    yield from ({"type": f"{kind}_delta", kind: token} for token in TOKEN.findall(block[kind]))
+    """One for each token; before those of a call's input an empty one, and a thought's signature last."""
+    match block:
+        case {"type": "tool_use", "input": given}:
+            for token in ("", *TOKEN.findall(written(given))):
+                yield {"type": "input_json_delta", "partial_json": token}
+        case _:
+            kind = block["type"]
+            yield from ({"type": f"{kind}_delta", kind: token} for token in TOKEN.findall(block[kind]))
     if "signature" in block:
         yield {"type": "signature_delta", "signature": block["signature"]}

@@ -1,10 +1,10 @@
 """The models: which there are, and what each takes."""
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from aioapp.simulator.errors import ApiError, Json
+from aioapp.simulator.errors import Json
 
 EFFORTS: Mapping[str, tuple[int, int]] = MappingProxyType({     # level, and the version that brought it
     "low": (4, 5), "medium": (4, 5), "high": (4, 5), "xhigh": (4, 7), "max": (4, 6),
@@ -17,6 +17,13 @@ THINKING: Mapping[str, str] = MappingProxyType({    # type, and what a model say
     "enabled": '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and '
                '"output_config.effort" to control thinking behavior.',
 })
+UNLISTED = "custom"             # the line of a model that belongs to none
+UNKNOWN_DATE = "1970-01-01"     # as the SDK's ModelInfo has it
+FORMER: Sequence[re.Pattern[str]] = tuple(map(re.compile, (     # names from before 4.5
+    r"claude-(?:instant-)?(?P<major>[1-3])(?:[.-](?P<minor>\d))?(?:-(?P<line>haiku|opus|sonnet))?"
+    r"(?:-20\d{6}|-latest)?",
+    r"claude-(?P<line>opus|sonnet)-(?P<major>4)(?:-(?P<minor>[01]))?(?:-20\d{6})?",
+)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +34,7 @@ class Model:
     title: str
     line: str
     version: tuple[int, ...]
-    released: str = "1970-01-01"    # a date that is unknown, as the SDK's ModelInfo has it
+    released: str = UNKNOWN_DATE
     lifecycle: str = "active"
     retires: str | None = None
 
@@ -53,7 +60,7 @@ class Model:
 
     @property
     def thinks_unasked(self) -> bool:
-        return self.version >= (5, 0) and self.line != "custom"
+        return self.version >= (5, 0) and self.line != UNLISTED
 
 
 def _listed(line: str, version: str, *, snapshot: str = "", **more: str) -> tuple[str, Model]:
@@ -87,12 +94,26 @@ MODELS: Mapping[str, Model] = MappingProxyType(dict((       # SDK's ModelParam; 
 )))
 
 
-def find_listed(name: str) -> Model:
-    """The model under its alias or with a date behind it. Raises ApiError (404)."""
+def find_listed(name: str) -> Model | None:
+    """The model under its alias or with a date behind it."""
     alias = re.sub(r"-20[0-9]{6}$", "", name)
     if alias not in MODELS:
-        raise ApiError(404, f"model: {name}")
+        return None
     return MODELS[alias] if name == alias else replace(MODELS[alias], id=name)
+
+
+def find_former(name: str) -> Model | None:
+    """A model from before 4.5. The API has retired them, but the SDK's own tests still ask for them."""
+    for pattern in FORMER:
+        if found := pattern.fullmatch(name):
+            return Model(id=name, title=name, line=found["line"] or UNLISTED, lifecycle="deprecated",
+                         version=(int(found["major"]), int(found["minor"] or 0)))
+    return None
+
+
+def as_unlisted(name: str) -> Model:
+    """A custom deployment, which takes what the newest Sonnet takes."""
+    return replace(MODELS["claude-sonnet-5-5"], id=name, title=name, line=UNLISTED, released=UNKNOWN_DATE)
 
 
 def _flags(names: Iterable[str], supported: Iterable[str] | None = None) -> Json:
@@ -103,7 +124,8 @@ def describe(model: Model) -> Json:
     """The model as the SDK's ModelInfo has it."""
     edits = ("clear_thinking_20251015", "clear_tool_uses_20250919", "compact_20260112")
     return {
-        "id": model.id, "type": "model", "line": model.line, "lifecycle": model.lifecycle, "display_name": model.title,
+        "id": model.id, "type": "model", "line": None if model.line == UNLISTED else model.line,
+        "lifecycle": model.lifecycle, "display_name": model.title,
         "created_at": f"{model.released}T00:00:00Z", "deprecated_at": None,
         "retires_at": model.retires and f"{model.retires}T00:00:00Z",
         "max_input_tokens": model.max_input_tokens, "max_tokens": model.max_tokens,

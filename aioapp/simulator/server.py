@@ -14,8 +14,15 @@ A key or token with `invalid` in it is refused, and some model names ask for tro
     simulate-error      an `error` event (overloaded_error) in the middle of the stream; 529 when not streamed
     simulate-refusal    an empty answer with stop reason `refusal` and its stop details
 
-Other `simulate-` names and unknown `claude-` names get 404. Any further name is taken for a custom deployment: it
-answers like the newest Sonnet, but thinks only when asked to.
+It calls a tool of the caller's when `tool_choice` asks for one, or a mark in the last user message does, with the input
+that stands there or else with what the tool's schema requires: `[use get_weather {"city": "Rome"}]`, `[use get_time]`.
+Each mark is a call. When results of tools come back, its answer is their text. With the header `anthropic-beta`, or
+`?beta=true`, fields that it does not know are taken and passed over; `thread` too, so nothing is remembered.
+
+Other `simulate-` names, unknown `claude-` names and all that begin with `missing-` get 404; models from before 4.5,
+like `claude-1.3`, are not listed but answer. Any further name is taken for a custom deployment: it answers like the
+newest Sonnet, but thinks only when asked to. `GET /v1/models/{id}` shows it when it is well-formed: words of letters
+and digits, two at least, with one of `-_.:@` between them. A well-formed cursor that names no model is passed over.
 """
 import argparse
 import asyncio
@@ -50,6 +57,7 @@ def create_simulator(*, pace: float = 1.0, slow: float = SLOW) -> web.Applicatio
     app.on_response_prepare.append(add_headers)
     app.add_routes([
         web.get("/", handlers.greet),
+        web.get("/api/hello", handlers.greet),
         web.post("/v1/messages", handlers.create_message),
         web.post("/v1/messages/count_tokens", handlers.count_tokens),
         web.get("/v1/models", handlers.list_models),

@@ -1,6 +1,6 @@
 """Bodies as to their shape: JSON, and fields of the right type."""
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType, NoneType
 
 from aioapp.simulator.errors import ApiError, Json
@@ -20,13 +20,10 @@ COUNTED: Fields = MappingProxyType({
 CREATED: Fields = MappingProxyType({
     **COUNTED, "max_tokens": (int,), "stream": (bool,), "stop_sequences": (list,), "metadata": (dict,),
     "service_tier": (str,), "container": (str, dict, NoneType), "diagnostics": (dict, NoneType),
-    "inference_geo": (str, NoneType),
+    "inference_geo": (str, NoneType), "fallbacks": ANY,
 })
-BETA: Fields = MappingProxyType(dict.fromkeys((
-    "billing_policy", "compaction", "context_management", "fallback_credit_token", "fallbacks", "mcp_servers",
-    "thread", "user_profile_id",
-), ANY))
 SAMPLING: Fields = MappingProxyType({"temperature": (float, int), "top_p": (float, int), "top_k": (int,)})
+KNOWN = frozenset({*CREATED, *SAMPLING})       # what no beta brings where it does not belong
 TURN: Fields = MappingProxyType({"role": ANY, "content": (list, str)})
 
 
@@ -44,9 +41,15 @@ def parse(raw: bytes) -> Json:
 
 
 def shape_faults(value: Json, fields: Fields, *, path: str = "") -> Iterator[str]:
+    """What is missing, and what is not of its type. Of fields that are not in `fields` nothing is said."""
     yield from (f"{path}{name}: Field required" for name in REQUIRED if name in fields and name not in value)
     for name, part in value.items():
-        if name not in fields:
-            yield f"{path}{name}: Extra inputs are not permitted"
-        elif type(part) not in fields[name]:       # not isinstance: true is no integer
+        if name in fields and type(part) not in fields[name]:       # not isinstance: true is no integer
             yield f"{path}{name}: Input should be {EXPECTED[fields[name][0]]}"
+
+
+def extra_faults(value: Json, fields: Fields, *, path: str = "", known: Container[str] | None = None) -> Iterator[str]:
+    """The fields that are not in `fields`: all of them, or only those in `known`."""
+    for name in value:
+        if name not in fields and (known is None or name in known):
+            yield f"{path}{name}: Extra inputs are not permitted"

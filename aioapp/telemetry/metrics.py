@@ -110,7 +110,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
         for series in list(self._pending):
-            series.inc(self._pending.pop(series))
+            series.inc(self._pending.pop(series, 0.0))  # another scrape may be taking them too
         if self._shared is None:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()

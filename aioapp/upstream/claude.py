@@ -1,18 +1,20 @@
 """The call itself: send a prompt, try again where that may help, and give Claude's events as they arrive."""
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from aioapp.credentials import Credentials
 from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch, Call
-from aioapp.upstream import error_mapping
+from aioapp.upstream import error_mapping, relayed
 from aioapp.upstream.retries import Retries, is_transient
 from aioapp.upstream.stream import in_one_piece, is_plain, read_at_most, streamed
 from aioapp.upstream.transport import Broken, NotConnected, Response, Silent, Transport
 
+MESSAGES = "/v1/messages"
+BETA = "anthropic-beta"
 LARGEST_ERROR = 2**16
 """Bytes of an error that are looked at."""
 
@@ -41,7 +43,7 @@ class Claude:
     async def generate(self, call: Call) -> AsyncGenerator[Batch, None]:
         """The innermost `Generate`. Closing it closes the connection, which stops Claude."""
         meter = call.generation.meter
-        meter.spare()  # so far nothing is asked
+        meter.reset()
         response = await self._connect(call)
         try:
             async with aclosing(answered(response, call)) as batches:
@@ -74,32 +76,43 @@ class Claude:
 
     async def _try(self, call: Call, body: bytes) -> Response | Refusal:
         credentials, meter = await self.credentials.headers(), call.generation.meter
-        headers = {**credentials, "Content-Type": "application/json", **call.prompt.headers()}
+        headers = with_credentials({"Content-Type": "application/json", **call.prompt.headers()}, credentials)
         meter.ask()
         try:
             # An answer in one piece is silent until it is complete: only the deadline bounds it.
-            response = await self.transport.post(body, headers, silence=self.idle_timeout if call.live else None)
+            response = await self.transport.request(
+                "POST", MESSAGES + call.prompt.query, headers=headers, body=body,
+                silence=self.idle_timeout if call.live else None)
         except (NotConnected, Silent, Broken) as error:
             return unanswered(error, call)
         if response.status == 200:
             self.credentials.accepted()
             return response
         meter.spare()
-        refusal = await refused(response)
+        refusal = await refused(response, verbatim=call.prompt.verbatim)
         if response.status in (401, 403) and self.credentials.refused(credentials):
             return replace(refusal, transient=True)
         return refusal
 
 
+def with_credentials(headers: Mapping[str, str], credentials: Mapping[str, str]) -> dict[str, str]:
+    """What is sent. Of betas, those of the caller and those that our credentials need are one list."""
+    betas = ",".join(filter(None, (headers.get(BETA), credentials.get(BETA))))
+    return {**headers, **credentials, **({BETA: betas} if betas else {})}
+
+
 def answered(response: Response, call: Call) -> AsyncGenerator[Batch, None]:
     """What an answer with status 200 says."""
+    verbatim = call.prompt.verbatim
+    if verbatim:
+        call.generation.head = relayed.passed_on(response.headers)
     match response.headers.get("content-type", "").partition(";")[0].strip().lower():
         case "text/event-stream" | "application/json" if not is_plain(response):
             raise UpstreamFailed("Claude's answer is compressed, which was not asked for.")
         case "text/event-stream":
-            return streamed(response)
+            return relayed.framed(response) if verbatim else streamed(response)
         case "application/json":
-            return in_one_piece(response)
+            return relayed.whole(response) if verbatim else in_one_piece(response)
     call.generation.meter.spare()  # this was not Claude
     raise UpstreamFailed("Claude's answer is neither JSON nor an event stream.")
 
@@ -107,29 +120,32 @@ def answered(response: Response, call: Call) -> AsyncGenerator[Batch, None]:
 def unanswered(error: Exception, call: Call) -> Refusal:
     """What it means that a try brought no answer at all.
 
-    One that was never sent costs nothing. Of one that broke, nobody knows what Claude has done for it: it is tried
-    again, and accounted as lost. Silence is no reason to ask again, for Claude may still be at it; the call ends by our
-    own doing, so `metered` accounts for it.
+    One that was never sent costs nothing, and is always tried again. Of one that broke, nobody knows what Claude has
+    done for it: it is tried again, and accounted as lost. Silence is no reason to ask again, for Claude may still be at
+    it; the call ends by our own doing, so `metered` accounts for it.
     """
     match error:
         case NotConnected():
             call.generation.meter.spare()
+            return Refusal(error_mapping.of_exception(error), transient=True, why=type(error).__name__)
         case Silent():
             return Refusal(error_mapping.of_exception(error), transient=False, why="silence")
         case _:
             call.generation.meter.lose(call)
-    return Refusal(error_mapping.of_exception(error), transient=True, why=type(error).__name__)
+    transient = not call.prompt.verbatim  # whoever speaks to Claude through us tries again as it sees fit
+    return Refusal(error_mapping.of_exception(error), transient=transient, why=type(error).__name__)
 
 
-async def refused(response: Response) -> Refusal:
+async def refused(response: Response, *, verbatim: bool) -> Refusal:
     """What an answer other than 200 means."""
     try:
         body = await read_at_most(response, LARGEST_ERROR)
     finally:
         response.release()
+    error = error_mapping.of_status(response.status, headers=response.headers, body=body)
     return Refusal(
-        error_mapping.of_status(response.status, headers=response.headers, body=body),
-        transient=is_transient(response.status, response.headers),
+        relayed.in_words(error, response, body=body) if verbatim else error,
+        transient=not verbatim and is_transient(response.status, response.headers),
         why=f"status {response.status}, {response.headers.get('request-id', 'no request id')}",
         asked=error_mapping.retry_after(response.headers),
     )

@@ -11,7 +11,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from aioapp.upstream.transport import Broken, Silent
 
 LARGEST_HEAD = 2**16
-"""Bytes of an answer's head, with all interim answers before it."""
+"""Bytes of an answer's head, with all interim answers before it and all that is neither head nor body."""
 READ_AHEAD = 2**14
 """Bytes of a body that wait for their reader before no more are read."""
 
@@ -81,16 +81,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         return data
 
     def release(self) -> None:
-        """May be called more than once."""
         if not self._complete or not self._reusable:
             self.abort()
         elif self.usable:
-            self._reusable = False
             self._freed(self)
 
     def abort(self) -> None:
         """Close the connection at once, which stops Claude."""
-        self._reusable = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -113,9 +110,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _check(self) -> None:
         """It is set anew only when it rings too early: one timer does for many waits."""
         self._timer = None
-        if self._waiter is not None and self._loop.time() >= self._due:
+        if self._waiter is None or self._silence is None:  # or another exchange has begun, which may be silent
+            return
+        if self._loop.time() >= self._due:
             self._fail(Silent())
-        elif self._waiter is not None and self._silence is not None:
+        else:
             self._timer = self._loop.call_at(self._due, self._check)
 
     def _fail(self, error: Exception) -> None:
@@ -133,15 +132,16 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        before = len(self._chunks)
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except (HttpParserError, HttpParserUpgrade) as error:
             return self._fail(Broken(f"not HTTP as we know it: {type(error).__name__}"))
-        if not self.status:
+        if len(self._chunks) == before and not self._complete:  # a head, interim ones, what stands behind the body
             self._head_size += nbytes
             if self._head_size > LARGEST_HEAD:
                 return self._fail(Broken("a head that has no end"))
-        elif self._waiting > READ_AHEAD and not self._paused and not self._complete and self._transport is not None:
+        if self._waiting > READ_AHEAD and not self._paused and not self._complete and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
@@ -160,7 +160,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _ends_with_it(self) -> bool:
         """Whether the body is all that comes until the connection is closed (RFC 9112 §6.3)."""
-        return "content-length" not in self.headers and "chunked" not in self.headers.get("transfer-encoding", "")
+        coding = self.headers.get("transfer-encoding", "")
+        return "content-length" not in self.headers and "chunked" not in coding.lower()
 
     # What the parser calls.
 

@@ -20,8 +20,13 @@ HAPPY_EYEBALLS = 0.25
 """Seconds after which another address is tried beside one that does not answer (RFC 8305 §5)."""
 
 
+OWN = {"User-Agent": f"aioapp/{aioapp.__version__}", "Accept": "*/*"}
+"""Headers of our own, where nobody else's take their place."""
+
+
 class Pool:
-    """A `Transport` to `url`, with at most so many `connections` at once; more calls wait, in their order, for one.
+    """A `Transport` to what is below `url`, with at most so many `connections` at once; more calls wait, in their
+    order, for one.
 
     `timeout` bounds the seconds that it takes to connect: to find the address, to reach it, and to greet.
     """
@@ -31,7 +36,8 @@ class Pool:
         self._most = connections
         self._timeout = timeout
         self._tls = tls if tls is not None else default_tls() if self._url.scheme == "https" else None
-        self._head = head_for(self._url)
+        self._prefix = self._url.raw_path.rstrip("/")
+        self._host = f"Host: {self._url.host_port_subcomponent}\r\nAccept-Encoding: identity\r\n".encode()
         self._buffer = memoryview(bytearray(READ_AT_ONCE))
         self._open: set[ClientConnection] = set()
         self._idle: list[ClientConnection] = []
@@ -39,8 +45,12 @@ class Pool:
         self._waiters: deque[asyncio.Future[ClientConnection | None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def post(self, body: bytes, headers: Mapping[str, str], *, silence: float | None) -> Response:
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines(headers), len(body), body)
+    async def request(
+            self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", silence: float | None,
+    ) -> Response:
+        line = f"{method} {self._prefix}{target} HTTP/1.1\r\n".encode("ascii")
+        length = b"Content-Length: %d\r\n" % len(body) if body or method == "POST" else b""
+        request = b"%b%b%b%b\r\n%b" % (line, self._host, lines({**OWN, **headers}), length, body)
         connection = await self._take()
         try:
             return await connection.exchange(request, silence=silence)
@@ -59,16 +69,19 @@ class Pool:
 
     async def _take(self) -> ClientConnection:
         """A connection that is open, as far as is known: the one that was used last, else a new one."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-        if self._taken >= self._most:
+        while True:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.usable:
+                    return connection
+            if self._taken < self._most:
+                self._taken += 1
+                break
             given = await self._turn()
-            if given is not None:
+            if given is None:
+                break
+            if given.usable:  # else it was lost on its way here, and its place is given to whoever asks next
                 return given
-        else:
-            self._taken += 1
         try:
             return await self._connect()
         except BaseException:
@@ -156,15 +169,9 @@ def default_tls() -> ssl.SSLContext:
     return made
 
 
-def head_for(url: URL) -> bytes:
-    """What every request begins with."""
-    return (f"POST {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
-            f"User-Agent: aioapp/{aioapp.__version__}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n").encode()
-
-
 def lines(headers: Mapping[str, str]) -> bytes:
     """The headers as they are sent. Raises `ValueError` for one that would begin another."""
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if not text.count("\r") == text.count("\n") == len(headers) or "\0" in text:
         raise ValueError("A header holds a line break.")
-    return text.encode()
+    return text.encode("utf-8", "surrogateescape")  # what a caller sends may be bytes of any kind

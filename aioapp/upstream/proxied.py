@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
+from yarl import URL
 
 import aioapp
 from aioapp.upstream.pool import KEEP_IDLE
@@ -40,18 +41,21 @@ class ProxiedResponse:
 
 
 class Proxied:
-    """A `Transport` to `url`. `timeout` is in seconds, to reach the proxy."""
+    """A `Transport` to what is below `url`. `timeout` is in seconds, to reach the proxy."""
 
     def __init__(self, url: str, *, session: aiohttp.ClientSession, timeout: float) -> None:
-        self._url = url
+        self._url = url.rstrip("/")
         self._session = session
         self._timeout = timeout
 
-    async def post(self, body: bytes, headers: Mapping[str, str], *, silence: float | None) -> ProxiedResponse:
+    async def request(
+            self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", silence: float | None,
+    ) -> ProxiedResponse:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
         try:
-            return ProxiedResponse(await self._session.post(
-                self._url, data=body, headers=headers, timeout=timeout, allow_redirects=False))
+            return ProxiedResponse(await self._session.request(
+                method, URL(self._url + target, encoded=True), data=body or None, headers=headers, timeout=timeout,
+                allow_redirects=False))
         except (aiohttp.ClientError, OSError) as error:
             raise failure(error) from error
 

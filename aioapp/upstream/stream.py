@@ -7,7 +7,7 @@ from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch
 from aioapp.messages.events import Event
 from aioapp.upstream import error_mapping
-from aioapp.upstream.event_parser import EventParser
+from aioapp.messages.event_parser import EventParser
 from aioapp.upstream.order import Order
 from aioapp.upstream.transport import Broken, Response, Silent
 
@@ -39,13 +39,18 @@ async def read_at_most(response: Response, limit: int) -> bytes:
 
 async def in_one_piece(response: Response) -> AsyncGenerator[Batch, None]:
     """The answer as one event. Raises `UpstreamFailed` where it is too large."""
+    yield [Event("message", await read_whole(response))]
+
+
+async def read_whole(response: Response) -> bytes:
+    """All of a body. Raises `UpstreamFailed` where it is too large."""
     pieces, left = [], LARGEST_ANSWER
     while piece := await response.read():
         pieces.append(piece)
         left -= len(piece)
         if left < 0:
             raise UpstreamFailed(TOO_LARGE)
-    yield [Event("message", b"".join(pieces))]
+    return b"".join(pieces)
 
 
 async def streamed(response: Response) -> AsyncGenerator[Batch, None]:

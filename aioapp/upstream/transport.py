@@ -33,11 +33,17 @@ class Response(Protocol):
         """
 
     def release(self) -> None:
-        """It is done with: the connection can be used again if all of the body was read, else it is closed."""
+        """It is done with, once: the connection can be used again if all of the body was read, else it is closed."""
 
 
 class Transport(Protocol):
     """Answers come as they were written: no compression is asked for, and no redirect followed."""
 
-    async def post(self, body: bytes, headers: Mapping[str, str], *, silence: float | None) -> Response:
-        """`silence` bounds the seconds between two reads. Raises `NotConnected`, `Silent` or `Broken`."""
+    async def request(
+            self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b"", silence: float | None,
+    ) -> Response:
+        """`target` is a path and perhaps a query, as they are sent, below where Claude is.
+
+        Of `headers`, `User-Agent` and `Accept` take the place of our own. `silence` bounds the seconds between two
+        reads. Raises `NotConnected`, `Silent` or `Broken`.
+        """

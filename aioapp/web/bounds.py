@@ -9,6 +9,8 @@ LEAST_TAKEN = 2**14
 """Bytes of what waits for a caller that it must take within the deadline for that."""
 LARGEST_BODY = 2**22
 """Bytes of a body on the wire, where it may come in chunks; a mebibyte of it is taken."""
+SLOWEST = 2**19
+"""Bytes a second of a body that is allowed to be large: so much longer it may take to arrive."""
 MOST_UNSENT = 2**14
 """Bytes that wait for a caller before more is made for it, and as many in the kernel."""
 LAST_WORDS = 2.0

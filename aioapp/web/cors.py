@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiohttp_cors
 from aiohttp import hdrs, web
 
-EXPOSED = ("X-Request-ID", "X-Process-Time", "Retry-After", "RateLimit", "RateLimit-Policy")
+EXPOSED = ("X-Request-ID", "X-Process-Time", "Retry-After", "RateLimit", "RateLimit-Policy", "Request-ID",
+           "X-Should-Retry")
 Marker = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 MAX_AGE = 600
 """Seconds that a browser may remember a preflight's answer."""

@@ -12,6 +12,8 @@ from aioapp.web.validation import decoded, give_way, loaded
 
 JSON = {"Content-Type": "application/json"}
 
+Shape = Literal["aioapp", "anthropic"]
+"""In whose shape its failures are told."""
 Access = Literal["open", "authenticated", "metered", "socket", "admin", "local_or_admin", "custom"]
 """Whom an endpoint is for: anybody · who shows a key, if there are any · the same, counted as one request · the same,
 who may show it in the first frame · admin keys · programs of this machine and admin keys · whom its handler lets in."""
@@ -36,13 +38,14 @@ class Endpoint:
     """`name` is the operation's id, `answers` what it sends by status, `sample` an example of the first of them."""
 
     name: str
-    method: Literal["GET", "POST", "DELETE"] = "GET"
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
     path: str
     handler: Handler
     summary: str
     description: str = ""
     tag: str = "Server"
     access: Access = "metered"
+    shape: Shape = "aioapp"
     query: type[Schema] | None = None
     body: type[Schema] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)

@@ -7,6 +7,11 @@ from aiohttp import web
 from aioapp import errors
 from aioapp.services import Services
 from aioapp.telemetry.metrics import Metrics
+from aioapp.web import anthropic_errors, answers
+from aioapp.web.context import REQUEST_ID
+from aioapp.web.endpoint import Shape, json_response
+
+SHAPES = web.AppKey("shapes", dict[web.AbstractResource, Shape])
 
 log = logging.getLogger("aioapp.web")
 
@@ -47,6 +52,24 @@ def headers_of(error: errors.AppError) -> dict[str, str]:
         case errors.AppError(retry_after=int(seconds)):
             return {"Retry-After": str(seconds)}
     return {}
+
+
+def shape_of(request: web.Request) -> Shape:
+    """As its endpoint was declared."""
+    resource = request.match_info.route.resource
+    return request.app[SHAPES].get(resource, "aioapp") if resource is not None else "aioapp"
+
+
+def error_response(request: web.Request, error: errors.AppError) -> web.Response:
+    """The response that tells `error`, in the shape of its path; Claude's own words there, if it has any."""
+    if shape_of(request) == "aioapp":
+        return json_response(answers.rejection(error, request_id=request[REQUEST_ID]), status=error.status,
+                             headers=headers_of(error))
+    if error.said is not None:
+        return web.Response(status=error.said.status, headers=error.said.headers, body=error.said.body)
+    told = anthropic_errors.told(type(error))
+    return json_response(anthropic_errors.problem(error, request_id=request[REQUEST_ID]), status=told.status,
+                         headers={**told.headers, **headers_of(error)})
 
 
 def titled(error: web.HTTPException) -> str:

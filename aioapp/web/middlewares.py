@@ -6,11 +6,11 @@ import time
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from aioapp.errors import AppError, BadRequest, VersionNotSupported
-from aioapp.web import answers
+from aioapp.web import anthropic_errors, answers
 from aioapp.web.access_log import log_exchange
 from aioapp.web.context import BEGAN, PREPARED, REFUSED, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Handler, json_response
-from aioapp.web.error_responses import as_app_error, has_left, headers_of, titled
+from aioapp.web.error_responses import as_app_error, error_response, has_left, shape_of, titled
 from aioapp.web.refusal import new_id, refused
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -76,16 +76,19 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
             raise ConnectionAbortedError from error
         if isinstance(error, web.HTTPException):
             return restated(request, error)
-        failure = as_app_error(error, request.app[SERVICES])
-        return json_response(answers.rejection(failure, request_id=request[REQUEST_ID]),
-                             status=failure.status, headers=headers_of(failure))
+        return error_response(request, as_app_error(error, request.app[SERVICES]))
 
 
 def restated(request: web.Request, error: web.HTTPException) -> web.Response:
     """aiohttp's refusal in the error shape, with what its headers say (`Allow`, say). A redirect is none."""
     if error.status < 400:
         raise error
-    body = {"success": False, "error": titled(error), "timestamp": answers.now(), "request_id": request[REQUEST_ID]}
+    body: answers.Object
+    if shape_of(request) == "anthropic":
+        body = anthropic_errors.described(
+            anthropic_errors.of_status(error.status), titled(error), request_id=request[REQUEST_ID])
+    else:
+        body = {"success": False, "error": titled(error), "timestamp": answers.now(), "request_id": request[REQUEST_ID]}
     kept = {name: value for name, value in error.headers.items() if name not in ("Content-Type", "Content-Length")}
     return json_response(body, status=error.status, headers=kept)
 

@@ -129,7 +129,7 @@ def of_nested(field: fields.Field[Any], loads: Any) -> Take:
     return of_schema(field.schema, loads=loads)
 
 
-MOST_ITEMS = 100
+MOST_ITEMS = 500
 """A longer list is the schema's to look at: it stops where it is too long, or where there is too much wrong with it."""
 KINDS: Mapping[type, Callable[[fields.Field[Any], Any], Take]] = {
     fields.String: exactly(str), Whole: exactly(int), Flag: exactly(bool), Number: of_number, Many: of_list,

@@ -93,6 +93,19 @@ SAMPLE = {
 }
 
 
+class AnthropicError(Schema):
+    type = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class AnthropicErrorAnswer(Schema):
+    """A failure on a path of Anthropic's API: ours in this shape, Claude's own word for word."""
+
+    type = fields.String(required=True, validate=validate.Equal("error"))
+    error = fields.Nested(AnthropicError, required=True)
+    request_id = fields.String()
+
+
 class ErrorAnswer(Schema):
     """Any failure but one of validation."""
 

@@ -32,16 +32,16 @@ def decoded(raw: bytes) -> Any:
         raise ValidationFailed([row(["body"], f"value_error.jsondecode|{error}")]) from None
 
 
-def has_many_values(raw: bytes) -> bool:
+def has_many_values(raw: bytes, *, most: int = MOST_VALUES) -> bool:
     """Whether JSON holds too many values to make them all. What looks like one inside a text is none."""
-    if not has_many_separators(raw):
+    if not has_many_separators(raw, most=most):
         return False
-    parts = raw.replace(rb"\\", b"").replace(rb'\"', b"").split(b'"', 2 * MOST_VALUES)
-    return len(parts) > 2 * MOST_VALUES or has_many_separators(b"".join(parts[::2]))
+    parts = raw.replace(rb"\\", b"").replace(rb'\"', b"").split(b'"', 2 * most)
+    return len(parts) > 2 * most or has_many_separators(b"".join(parts[::2]), most=most)
 
 
-def has_many_separators(raw: bytes) -> bool:
-    return any(raw.count(separator) > MOST_VALUES for separator in (b",", b"[", b"{"))
+def has_many_separators(raw: bytes, *, most: int) -> bool:
+    return any(raw.count(separator) > most for separator in (b",", b"[", b"{"))
 
 
 async def give_way(raw: bytes) -> None:

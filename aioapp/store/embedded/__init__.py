@@ -1,4 +1,5 @@
 """The store of one machine: an SQLite database, and a file that all its processes map."""
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -50,13 +51,15 @@ async def open_store(path: Path, *, create: bool, quiet: bool = False) -> AsyncI
     Unless it is `quiet`, the log is told too.
     """
     database = Database(path, create=create, quiet=quiet)
-    limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits")), waiting=False)
-    usage = EmbeddedUsage(database, limiter)
+    limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits"), patience=0.0), waiting=False)
+    # A report over years takes seconds: in the one thread, nobody's key would be looked up meanwhile.
+    reports = Database(path, create=False, quiet=quiet)
+    usage = EmbeddedUsage(database, limiter, reports=reports)
     try:
         await usage.refresh()
         yield EmbeddedStore(keys=EmbeddedKeys(database), allowance=EmbeddedAllowance(limiter, usage), usage=usage)
     finally:
         try:
-            await database.close()
+            await asyncio.gather(database.close(), reports.close())
         finally:
             limiter.close()

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 PATIENCE = 0.25
 """Seconds to wait for another process's turn to end."""
-PAUSE = 0.0001
+PAUSE, LONGEST_PAUSE = 0.0001, 0.005
 MOST = 10**12
 """Tokens that one generation can have used: whatever says more is wrong, and must not break the sums."""
 
@@ -125,7 +125,7 @@ class Limiter:
         return self._turns.turn(
             lambda directory, now: rules.remaining(directory.account(caller.account, int(now)), now, limits=limits))
 
-    def late(self, error: Exception) -> StoreUnavailable:
+    def late(self, error: BaseException) -> StoreUnavailable:
         """Another process's turn does not end: this logs it, and is what to raise."""
         return self._turns.late(error)
 
@@ -170,7 +170,7 @@ class Limiter:
 class Late(Protocol):
     """Whoever is told that another process's turn does not end."""
 
-    def late(self, error: Exception) -> StoreUnavailable: ...
+    def late(self, error: BaseException) -> StoreUnavailable: ...
 
 
 async def patiently(work: Callable[[], T], limiter: Late) -> T:
@@ -178,11 +178,13 @@ async def patiently(work: Callable[[], T], limiter: Late) -> T:
 
     Raises what `work` raises, and `StoreUnavailable` for a turn that does not end.
     """
-    until = time.monotonic() + PATIENCE
+    until, pause = time.monotonic() + PATIENCE, PAUSE
     while True:
         try:
             return work()
         except Busy as error:
             if time.monotonic() >= until:
-                raise limiter.late(error) from error
-        await asyncio.sleep(PAUSE)
+                # The cause: a turn that does not end says nothing against the board.
+                raise limiter.late(error.__cause__ or error) from error
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

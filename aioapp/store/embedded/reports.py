@@ -25,17 +25,27 @@ def total(connection: Connection, *, since: date, until: date, key: str | None =
     return figures(row)
 
 
-@sound()
 def by(connection: Connection, column: By, *, since: date, until: date, key: str | None = None) -> list[Figures]:
     """Figures by day, in the order of days and without those on which nothing was; by key or model, the dearest
     first. Each row also has the name it is of."""
+    return [named(row, column) for row in grouped(connection, column, since=since, until=until, key=key)]
+
+
+@sound()
+def grouped(connection: Connection, column: By, *, since: date, until: date, key: str | None = None) -> list[Figures]:
     query = f"SELECT {column} AS name, {SUMS} {IN_SPAN} {of(key)} GROUP BY {column} ORDER BY {ORDERS[column]}"
-    found = rows(connection, query, since=since, until=until, key=key)
-    return [{column: row["name"] or ANONYMOUS, **figures(row)} for row in found]
+    return rows(connection, query, since=since, until=until, key=key)
+
+
+def named(row: Figures, column: By) -> Figures:
+    return {column: row["name"] or ANONYMOUS, **figures(row)}
 
 
 def total_and_by(connection: Connection, column: By, *, since: date, until: date) -> tuple[Figures, list[Figures]]:
-    return total(connection, since=since, until=until), by(connection, column, since=since, until=until)
+    """Both in one pass over the span: the total is the sum of the rows."""
+    found = grouped(connection, column, since=since, until=until)
+    whole = {name: sum(row[name] for row in found) for name in (*COUNTS, "nanodollars", "seconds")}
+    return figures(whole), [named(row, column) for row in found]
 
 
 def own(connection: Connection, key: str | None, *, today: date) -> Figures:

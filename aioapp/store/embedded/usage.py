@@ -46,13 +46,15 @@ class EmbeddedUsage:
     """A `UsageStore` in an SQLite database. All but what is awaited is to be called on the event loop.
 
     What others write is known at most about a second later; budgets are exact all the same, for what is spent and not
-    yet written is on the limiter's board.
+    yet written is on the limiter's board. `reports` is the same database for questions that may take seconds.
     """
 
     def __init__(
-            self, database: Database, counts: Counts, *, clock: Callable[[], datetime] = partial(datetime.now, UTC),
+            self, database: Database, counts: Counts, *, reports: Database | None = None,
+            clock: Callable[[], datetime] = partial(datetime.now, UTC),
     ) -> None:
         self._database = database
+        self._reports = reports or database
         self._counts = counts
         self._clock = clock
         self._written: Counter[usage_table.Account] = Counter()
@@ -125,16 +127,16 @@ class EmbeddedUsage:
                 self._poll, self._written = found
 
     async def total(self, *, since: date, until: date, key: str | None = None) -> Figures:
-        return await self._database.read(partial(reports.total, since=since, until=until, key=key))
+        return await self._reports.read(partial(reports.total, since=since, until=until, key=key))
 
     async def by(self, column: By, *, since: date, until: date) -> tuple[Figures, list[Figures]]:
-        return await self._database.read(partial(reports.total_and_by, column=column, since=since, until=until))
+        return await self._reports.read(partial(reports.total_and_by, column=column, since=since, until=until))
 
     async def own(self, key: str | None, *, today: date) -> Figures:
-        return await self._database.read(partial(reports.own, key=key, today=today))
+        return await self._reports.read(partial(reports.own, key=key, today=today))
 
     async def latest(self, *, limit: int, key: str | None = None) -> list[Figures]:
-        return await self._database.read(partial(reports.latest, limit=limit, key=key))
+        return await self._reports.read(partial(reports.latest, limit=limit, key=key))
 
     async def _new_mark(self) -> object | None:
         try:

@@ -14,10 +14,10 @@ from aioapp.errors import Forbidden
 from aioapp.generation import Admission
 from aioapp.keys.authenticator import Peer
 from aioapp.services import Services
-from aioapp.web.peer import reached_at
 from aioapp.web.context import ADMISSION, ALLOWANCE, CALLER, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
-from aioapp.web.peer import is_loopback, network_of
+from aioapp.web.error_responses import SHAPES
+from aioapp.web.peer import is_loopback, network_of, reached_at
 
 ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
 """Whom each method of each resource is for. What is not in it is for callers."""
@@ -36,10 +36,12 @@ FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwa
 
 def serve(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
     """Add the endpoints' routes, each for whom it says."""
-    app[ACCESS] = {}
+    app[ACCESS], app[SHAPES] = {}, {}
     for endpoint in endpoints:
         for route in app.router.add_routes([endpoint.route]):
             set_access(app, route, access=endpoint.access)
+            if route.resource is not None:
+                app[SHAPES][route.resource] = endpoint.shape
     app[PREFLIGHTED] = frozenset(resource for resource, _ in app[ACCESS])
 
 
@@ -83,8 +85,11 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def wanted(request: web.Request) -> Access:
     resource = request.match_info.route.resource
+    if resource is None:
+        return "authenticated"
     method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-    return request.app[ACCESS].get((resource, method), "metered") if resource else "authenticated"
+    known = request.app[ACCESS]
+    return known.get((resource, request.method)) or known.get((resource, method), "metered")
 
 
 def authenticate(request: web.Request, services: Services) -> Caller:
@@ -115,12 +120,11 @@ def peer_of(request: web.Request) -> Peer:
 
 
 def shown(request: web.Request) -> str | None:
-    """The key that the request shows, in whichever of the two headers."""
-    key = request.headers.get("X-API-Key")
-    if key is not None:
+    """The key that the request shows, in whichever of the two headers. An empty one is none: some clients send both."""
+    if key := request.headers.get("X-API-Key"):
         return key
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def cookie(request: web.Request) -> str | None:

@@ -11,14 +11,16 @@ from marshmallow import Schema
 
 import aioapp
 from aioapp.errors import AppError, ValidationFailed
-from aioapp.web.endpoint import Access, Content, Endpoint
+from aioapp.web.anthropic_errors import described as described_error, told
+from aioapp.web.endpoint import Access, Content, Endpoint, Shape
 from aioapp.web.middlewares import SANE_ID
 from aioapp.web.openapi.streams import components
 from aioapp.web.operations.operation import Operation
-from aioapp.web.schemas import FAILED, INVALID, ErrorAnswer, ValidationAnswer
+from aioapp.web.schemas import FAILED, INVALID, AnthropicErrorAnswer, ErrorAnswer, ValidationAnswer
 
 TAGS = (
     {"name": "Claude", "description": "Ask Claude."},
+    {"name": "Anthropic's API", "description": "For programs that speak to Claude themselves."},
     {"name": "Server", "description": "How the server is."},
     {"name": "Administration", "description": "Keys and accounts, for admin keys."},
 )
@@ -39,7 +41,8 @@ HEADERS: Mapping[str, Mapping[str, Any]] = {
 NAMES = re.compile(r"{(\w+)}")
 ALWAYS = ("X-Request-ID", "X-Process-Time")
 SOMETIMES: Mapping[int, tuple[str, ...]] = {
-    401: ("WWW-Authenticate",), 426: ("Upgrade",), 429: ("Retry-After",), 503: ("Retry-After",)}
+    401: ("WWW-Authenticate",), 426: ("Upgrade",), 429: ("Retry-After",), 503: ("Retry-After",),
+    529: ("Retry-After",)}
 LIMITED = ("RateLimit-Policy", "RateLimit")
 SCHEMES: Mapping[str, Mapping[str, str]] = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key of this server."},
@@ -73,7 +76,7 @@ def named(schema: type[Schema] | Schema) -> str:
 def described(endpoint: Endpoint) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name, "tags": [endpoint.tag], "summary": endpoint.summary,
-        "responses": {**dict(answers(endpoint)), **dict(failures((*endpoint.failures, AppError)))},
+        "responses": {**dict(answers(endpoint)), **dict(failures(endpoint))},
         "security": security(endpoint.access),
     }
     parameters: list[dict[str, Any]] = [in_path(name) for name in NAMES.findall(endpoint.path)]
@@ -110,18 +113,28 @@ def body(content: Content, sample: Mapping[str, Any] | str | None) -> dict[str, 
     return {"content": {kind: {"schema": schema, **example} for kind, schema in content.items()}} if content else {}
 
 
-def failures(errors: Iterable[type[AppError]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def failures(endpoint: Endpoint) -> Iterator[tuple[str, dict[str, Any]]]:
     """One response a status, however many errors share it."""
-    ordered = sorted(set(errors), key=lambda error: (error.status, error.title))
-    for status, group in groupby(ordered, key=lambda error: error.status):
+    shape = endpoint.shape
+
+    def status_of(error: type[AppError]) -> int:
+        return told(error).status if shape == "anthropic" else error.status
+
+    every: set[type[AppError]] = {*endpoint.failures, AppError}
+    ordered = sorted(every, key=lambda error: (status_of(error), error.title))
+    for status, group in groupby(ordered, key=status_of):
         same = list(group)
-        schema = ValidationAnswer if ValidationFailed in same else ErrorAnswer
-        content = {"schema": schema, "examples": {error.__name__: {"value": example(error)} for error in same}}
+        schema = (AnthropicErrorAnswer if shape == "anthropic" else
+                  ValidationAnswer if ValidationFailed in same else ErrorAnswer)
+        content = {"schema": schema, "examples": {
+            error.__name__: {"value": example(error, shape=shape)} for error in same}}
         yield str(status), {"description": "; ".join(error.title for error in same), "headers": headers(status),
                             "content": {"application/json": content}}
 
 
-def example(error: type[AppError]) -> dict[str, Any]:
+def example(error: type[AppError], *, shape: Shape) -> dict[str, Any]:
+    if shape == "anthropic":
+        return described_error(told(error).type, error.title, request_id=str(FAILED["request_id"]))
     return INVALID if error is ValidationFailed else {**FAILED, "error": error.title}
 
 

@@ -42,7 +42,7 @@ class Run:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SocketSession:
-    """Leaving it stops what still runs. `client` is who asks, None until the caller has said so."""
+    """Leaving it stops what still runs. `caller` is who asks, None until the caller has said so."""
 
     caller: Caller | None
     request: web.Request

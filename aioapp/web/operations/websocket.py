@@ -115,7 +115,7 @@ def check(request: web.Request) -> None:
 async def hold(
         request: web.Request, socket: "web.WebSocketResponse[bool]", *, understand: Understand,
 ) -> None:
-    """SocketSession until either side closes; nothing that was asked on the socket outlives it."""
+    """A session until either side closes; nothing that was asked on the socket outlives it."""
     sessions = request.app[SOCKET_SESSIONS]
     try:
         async with SocketSession(

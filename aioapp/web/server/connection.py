@@ -16,7 +16,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from aioapp.errors import AppError, RequestTimeout, RequestTooLarge
 from aioapp.web.server.backlog import Backlog
-from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD, LAST_WORDS, Deadlines
+from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD, LAST_WORDS, SLOWEST, Deadlines
 from aioapp.web.server.masking import Guarded, Heads, Reader
 from aioapp.web.refusal import farewell, head_too_large, reason_of, refused, size_of, turn_away
 
@@ -30,7 +30,7 @@ class Connection(web.RequestHandler):
     private it reads `_messages`, the requests that are parsed and wait: nothing else tells them."""
 
     __slots__ = ("_backlog", "_body", "_clock", "_count_in", "_count_out", "_deadlines", "_due", "_head", "_heads",
-                 "_late", "_link", "_phase")
+                 "_largest", "_late", "_link", "_phase")
 
     def __init__(
             self, server: web.Server, *, enter: Callable[["Connection", asyncio.BaseTransport], AppError | None],
@@ -42,7 +42,7 @@ class Connection(web.RequestHandler):
         self._link: asyncio.Transport | None = None  # aiohttp lets go of its own before everything is sent
         self._body: StreamReader = EMPTY_PAYLOAD
         self._heads = Heads()
-        self._late, self._head = False, 0
+        self._late, self._head, self._largest = False, 0, LARGEST_BODY
         self._backlog = Backlog(patience=deadlines.stall)
         self._enter("opened", deadlines.first_byte)
 
@@ -77,7 +77,7 @@ class Connection(web.RequestHandler):
 
     def begin(self, request: web.BaseRequest) -> AppError | None:
         """`request` is about to be handled; its body may still be on its way. Gives why it must be refused, if so."""
-        self._body = request.content
+        self._body, self._largest = request.content, LARGEST_BODY
         self._enter("handling", self._deadlines.body)
         large, self._head = self._head > LARGEST_HEAD and size_of(request) > LARGEST_HEAD, 0
         return head_too_large() if large else None
@@ -85,6 +85,11 @@ class Connection(web.RequestHandler):
     def limit_first(self, size: int) -> None:
         """On the WebSocket that is about to begin, the first message has at most so many bytes."""
         self._heads.first = size
+
+    def allow_body(self, size: int) -> None:
+        """The body of the request that is handled may have so many bytes, and takes its time for them."""
+        self._largest = size + LARGEST_BODY
+        self._due += size / SLOWEST
 
     async def finish_response(
             self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None,
@@ -177,10 +182,10 @@ class Connection(web.RequestHandler):
         if self._messages and sum(size_of(message) for message, _ in self._messages) > LARGEST_HEAD:
             return self._link.abort() if self._link else None  # an answer is under way: nothing can be said
         self._head += 0 if self._body.is_eof() else len(data)
-        if self._head > LARGEST_BODY and self._phase == "unread":
+        if self._head > self._largest and self._phase == "unread":
             self.force_close()
-        elif self._head > LARGEST_BODY and not self._late:
-            self._fail_body(RequestTooLarge(f"A body has at most {LARGEST_BODY} bytes with what chunks add to it."))
+        elif self._head > self._largest and not self._late:
+            self._fail_body(RequestTooLarge(f"A body has at most {self._largest} bytes with what chunks add to it."))
 
     def _fail_body(self, error: AppError) -> None:
         """Let whoever reads the body fail; what is still to come of it is not waited for."""

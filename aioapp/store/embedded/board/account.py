@@ -124,7 +124,7 @@ class Account:
             self._overflow.sweep(second, ended)
 
     def bury(self, second: int, process_slot: int) -> None:
-        """Take off what the process had in flight that had this process_slot."""
+        """Take off what the process had in flight whose slot this was."""
         words, at = self._words, self._at
         cell = at + COLUMNS + WIDTH * process_slot
         share = Share(*words[cell:cell + WIDTH].tolist())

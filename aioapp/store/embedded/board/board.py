@@ -75,10 +75,13 @@ class PrivateBoard:
         self.words.release()
 
 
-def open_board(folder: Path) -> Board:
-    """The board in `folder`, shared by all who open it; on Windows, one of this process alone. Raises `OSError`."""
+def open_board(folder: Path, *, patience: float = 0.25) -> Board:
+    """The board in `folder`, shared by all who open it; on Windows, one of this process alone.
+
+    `patience` is in seconds, for the turn of another process. Raises `OSError`.
+    """
     try:
         from aioapp.store.embedded.board.file import SharedBoard
     except ImportError:  # Windows has no flock
         return PrivateBoard()
-    return SharedBoard(folder)
+    return SharedBoard(folder, patience=patience)

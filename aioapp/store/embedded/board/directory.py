@@ -147,7 +147,7 @@ class Directory:
         return account
 
     def _inherit(self, second: int) -> None:
-        """Bury what a process left behind that had our process_slot before us."""
+        """Bury what a process left behind that had our slot before us."""
         begin = COLUMNS + WIDTH * self.board.process_slot
         kinds = [self.board.words[begin + kind:(ACCOUNTS + 1) * SIZE:SIZE].tolist() for kind in range(WIDTH)]
         for number, share in enumerate(zip(*kinds)):

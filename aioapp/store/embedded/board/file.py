@@ -40,9 +40,9 @@ class SharedBoard:
     It must not be used across a fork. `poll` is how many seconds pass from one look at the file's path to the next.
     """
 
-    def __init__(self, folder: Path, *, poll: float = 1.0) -> None:
+    def __init__(self, folder: Path, *, poll: float = 1.0, patience: float = PATIENCE) -> None:
         self.anew = False
-        self.patience = PATIENCE
+        self.patience = patience
         self._files: list[int] = []
         try:
             self._folder = self._keep(open_folder(folder))
@@ -109,7 +109,7 @@ class SharedBoard:
         while True:
             file = self._open(NAME)
             try:
-                lock(file)
+                lock(file, patience=self.patience)
                 if is_whole(file):
                     flock(file, LOCK_UN)
                     return file
@@ -142,7 +142,7 @@ class SharedBoard:
             log.error("The counts of the limits were damaged by another program, and begin anew.")
 
     def _process_slot(self) -> int:
-        """Take the first process_slot that nobody has."""
+        """Take the first slot that nobody has."""
         for process_slot in range(PROCESSES):
             file = self._open(f"process-{process_slot:03}")
             if locked(file):

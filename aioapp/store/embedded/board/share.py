@@ -1,4 +1,4 @@
-"""What one process has in flight of an account: the truth of which its process_slot on the board is the copy."""
+"""What one process has in flight of an account: the truth of which its slot on the board is the copy."""
 from operator import add, sub
 from typing import NamedTuple
 

@@ -102,7 +102,7 @@ class Turns:
             except StoreUnavailable:
                 log.debug("What is in flight is settled when the counts can be used again.")
 
-    def late(self, error: Exception) -> StoreUnavailable:
+    def late(self, error: BaseException) -> StoreUnavailable:
         """Another process's turn does not end: this tells it, and is what to raise."""
         self._report(error)
         return StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER)
@@ -167,7 +167,7 @@ class Turns:
         self._homeless = False
         return directory
 
-    def _report(self, error: Exception) -> None:
+    def _report(self, error: BaseException) -> None:
         """Once, until it recovers. Where we came too late for a turn, the board is as good as it was."""
         if not isinstance(error, TimeoutError):
             self._leave(error)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from aioapp.errors import UpstreamFailed
 from aioapp.messages.events import Event
-from aioapp.upstream.event_parser import EventParser
+from aioapp.messages.event_parser import EventParser
 
 STREAM = (
     b"\xef\xbb\xbfevent: message_start\ndata: {\"a\":1}\n\n"
