@@ -116,10 +116,7 @@ class Meter:
     def usage(self) -> Usage:
         """Tokens as Claude counted them, and those that are guessed where it could not."""
         counted, guess = self.summary.usage, self._guess
-        if not guess.total:
-            return counted
-        return replace(counted, input_tokens=counted.input_tokens + guess.input_tokens,
-                       output_tokens=counted.output_tokens + guess.output_tokens)
+        return counted.plus(guess) if guess.total else counted
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

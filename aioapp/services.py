@@ -26,7 +26,7 @@ from aioapp.upstream.claude import Claude
 from aioapp.upstream.passing import Passing
 from aioapp.upstream.retries import Retries
 from aioapp.upstream.session import open_transport
-from aioapp.usage import DEFAULT_PRICES, Ledger, parse_prices
+from aioapp.usage import DEFAULT_PRICES, Ledger, Prices, parse_prices
 from aioapp.usage.usage_store import UsageStore
 
 API = "https://api.anthropic.com"
@@ -51,6 +51,7 @@ class Services:
     keys: KeyStore
     usage: UsageStore
     ledger: Ledger
+    prices: Prices
     metrics: Metrics
     drain: Drain
     model: str
@@ -111,8 +112,8 @@ async def open_services(
             drained(drain), budgeted(allowance=store.allowance, prices=prices), metered, timed)
         yield Services(
             generate=compose(upstream, *layers), passing=passing, credentials=credentials,
-            allowance=store.allowance, keys=store.keys, usage=store.usage, ledger=ledger, metrics=metrics,
-            drain=drain, model=settings.model,
+            allowance=store.allowance, keys=store.keys, usage=store.usage, ledger=ledger, prices=prices,
+            metrics=metrics, drain=drain, model=settings.model,
             authenticator=Authenticator(keyring=keyring, anonymous=anonymous(settings), open=settings.allow_anonymous),
             origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug)
 

@@ -177,6 +177,22 @@ async def test_a_strict_budget_is_asked_for_with_a_check_and_needs_an_amount(
     assert not await page.evaluate("document.querySelector('[name=\"budget.strict\"]').checked")
 
 
+async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, boss: str) -> None:
+    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+        for model in ("claude-opus-5-5", "claude-opus-9"):
+            ledger.add(ended(nanodollars=3 * 10**8, model=model))
+        await ledger.close()
+    page = await browser.open_page(f"{await serve()}/admin")
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelectorAll('#by-model tbody tr').length === 2")
+    rows = await page.evaluate("""[...document.querySelectorAll('#by-model tbody tr')].map(row => {
+        const cost = row.querySelector('[data-of=cost]'); return [row.dataset.id, cost.textContent, cost.title] })""")
+    assert dict((name, said) for name, *said in rows) == {
+        "claude-opus-5-5": ["$0.30", "$0.3"],
+        "claude-opus-9": ["≈ $0.30", "$0.3, guessed: the price list does not have this model, so it is charged the "
+                                     "most that any ever cost"]}
+
+
 async def test_what_strangers_call_things_stays_text(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
     async with ledger_at(database(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):

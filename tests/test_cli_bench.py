@@ -127,8 +127,8 @@ async def test_a_real_claude_is_not_asked_unless_that_is_said(
 
 
 @pytest.mark.parametrize(("model", "cost"), [
-    ("claude-sonnet-5-5", "$0.07 at most at the price of claude-sonnet-5-5"),
-    (None, "$0.52 at most at the price of the dearest model")])
+    ("claude-sonnet-5-5", "$0.08 at most at the price of claude-sonnet-5-5"),
+    (None, "$0.57 at most at the price of the dearest model")])
 async def test_what_it_would_cost_is_told_before(
         model: str | None, cost: str, serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--rounds", "2", "--transport", "sse", "--calls", "15", "--max-tokens", "200"]

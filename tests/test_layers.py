@@ -1,5 +1,6 @@
 """The pipeline's stages. Each passes events through untouched, and closing it closes what it wraps."""
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -239,6 +240,41 @@ async def test_observed_records_a_call_that_completed() -> None:
     assert record.usage == Usage(input_tokens=3, output_tokens=4)
     assert record.nanodollars == DEFAULT_PRICES.cost("m", record.usage) > 0
     assert record.first is not None and 0 <= record.first <= record.duration
+
+
+async def test_budgeted_charges_a_stream_for_all_that_its_begin_and_its_end_say_together() -> None:
+    split = {"ephemeral_5m_input_tokens": 1_000, "ephemeral_1h_input_tokens": 2_000}
+    begun = {"input_tokens": 4, "output_tokens": 1, "cache_creation_input_tokens": 3_000,
+             "cache_read_input_tokens": 500, "cache_creation": split, "speed": "fast"}
+    ended = {"input_tokens": None, "output_tokens": 250, "server_tool_use": {"web_search_requests": 1}}
+
+    async def fast(call: Call) -> AsyncGenerator[Batch, None]:
+        start = {"message": {"model": "claude-opus-5-5", "content": [], "usage": begun}}
+        yield [Event("message_start", json.dumps(start).encode())]
+        yield [Event("message_delta", json.dumps({"delta": {}, "usage": ended}).encode())]
+
+    records: list[Generation] = []
+    await all_of(watched(records)(fast), call())
+    # nanodollars a token:  input   output         5 minutes       1 hour          read        fast
+    assert (4 * 4_000 + 250 * 20_000 + 1_000 * 5_000 + 2_000 * 8_000 + 500 * 200) * 2 == 52_232_000
+    assert [record.nanodollars for record in records] == [52_232_000 + 10_000_000]
+
+
+async def test_budgeted_charges_what_is_guessed_at_the_prices_of_the_answer_that_was_cut() -> None:
+    begun = {"input_tokens": 10, "output_tokens": 1, "iterations": [
+        {"type": "advisor_message", "model": "claude-fable-5-2", "input_tokens": 5, "output_tokens": 5}]}
+
+    async def cut(call: Call) -> AsyncGenerator[Batch, None]:
+        start = {"message": {"model": "claude-sonnet-5-5", "content": [], "usage": begun}}
+        yield [Event("message_start", json.dumps(start).encode()), *3 * [DELTA]]
+        raise errors.UpstreamFailed("cut")
+
+    records: list[Generation] = []
+    with pytest.raises(errors.UpstreamFailed):
+        await all_of(watched(records)(cut), call())
+    [record] = records
+    assert record.usage.output_tokens == 2  # the one that Claude counted, and one for three deltas of a byte
+    assert record.nanodollars == 10 * 2_000 + 2 * 10_000 + 5 * 8_000 + 5 * 40_000
 
 
 @pytest.mark.parametrize(("error", "named"), [

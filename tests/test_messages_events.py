@@ -57,6 +57,11 @@ def test_usage_is_cumulative_so_the_last_word_counts_and_what_it_lacks_stays() -
     assert message.usage.total == 14
 
 
+def test_a_null_in_a_later_count_takes_nothing_away() -> None:
+    message = fold([start(), ended(input_tokens=None, output_tokens=8, cache_read_input_tokens=None)])
+    assert message.usage == Usage(4, 8, 0, 0)
+
+
 def test_a_tools_input_and_citations_are_gathered_too() -> None:
     message = fold([
         start(), block(0, "tool_use", id="t", name="n", input={}),

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from configparser import RawConfigParser
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from aiohttp import web
 from aioapp import credentials, errors
 from aioapp.money import NANO
 from aioapp.generation import BYTES_A_TOKEN
-from aioapp.messages.events import Usage
+from aioapp.messages.billing import Billing, Usage
 from aioapp.settings import SettingError, Settings, flag_of, from_command_line, variable_of
 from aioapp.simulator.server import create_simulator
 from aioapp.simulator.reserved import REFUSED, TROUBLED
@@ -272,14 +273,25 @@ def test_the_prices_are_such_as_the_server_takes() -> None:
     [block] = blocks("json", where=lambda block: "cache_write" in block.code)
     prices = parse_prices(block.code)
     assert prices.cost("claude-sonnet-5-5", Usage(input_tokens=1)) == 2000
-    assert prices.cost("my-gateway-7", Usage(output_tokens=1)) == 0
+    assert prices.cost("my-gateway-7", Usage(output_tokens=1, billing=Billing(searches=1))) == 0
+    for model in ("claude-sonnet-5-5", "claude-opus-5-5"):  # what is shown is what holds without it
+        for billing in (Billing(hour=5), Billing(searches=1, us=True, fast=True)):
+            usage = Usage(7, 7, 7, 7, billing=billing)
+            assert prices.cost(model, usage) == DEFAULT_PRICES.cost(model, usage)
 
 
 def test_prices_and_bounds_that_are_told_are_those_of_the_code() -> None:
     assert "charged 15 / 75" in README
     assert DEFAULT_PRICES.cost("nonesuch", Usage(output_tokens=1_000_000)) == 75 * NANO
-    for model, written in re.findall(r"`(claude-[a-z]+-5-\d)`\s+(?:from )?[\d.]+ / ([\d.]+)", README):
-        assert DEFAULT_PRICES.cost(model, Usage(output_tokens=1_000_000)) == float(written) * NANO
+    million, hour = 1_000_000, Billing(hour=1_000_000)
+    for model, *amounts, times in table("priced model"):
+        kinds = (Usage(million), Usage(0, million), Usage(0, 0, 0, million), Usage(0, 0, million),
+                 Usage(0, 0, million, billing=hour))
+        costs = [DEFAULT_PRICES.cost(model, usage) for usage in kinds]
+        assert costs == [Decimal(amount) * NANO for amount in amounts]
+        fast = Usage(million, billing=Billing(fast=True))
+        assert DEFAULT_PRICES.cost(model, fast) == costs[0] * int(times.strip("× |"))
+        assert DEFAULT_PRICES.name(model) == f"{model}*"
     assert f"{BYTES_A_TOKEN} bytes a token" in README
 
 

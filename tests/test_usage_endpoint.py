@@ -101,6 +101,27 @@ async def test_asking_costs_no_request(serve: Serve, http: aiohttp.ClientSession
         assert (await generated(http, url, key))["status"] == (200 if left else 429)
 
 
+GUESSES = {"claude-opus-5-5": False, "claude-opus-9": True, "my-gateway-7": True, "free-of-charge": False}
+
+
+@pytest.mark.parametrize("prices", [None, '{"my-gateway-*": {"input": 1, "output": 1}}'])
+async def test_what_a_model_cost_that_no_list_has_is_told_as_a_guess(
+        serve: Serve, http: aiohttp.ClientSession, prices: str | None) -> None:
+    web, boss = make_key("web"), make_key("boss", admin=True)
+    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+        for model in GUESSES:
+            ledger.add(ended(nanodollars=0 if model == "free-of-charge" else 5, asked=model, model=model))
+        await ledger.close()
+    url = await serve(prices=prices)
+    guesses = GUESSES if prices is None else {**GUESSES, "my-gateway-7": False}
+    assert {row["model"]: row["guessed"] for row in (await told(http, url, web))["models"]} == guesses
+    for by, guessed in (("model", guesses), ("day", None), ("key", None)):
+        async with http.get(f"{url}/admin/usage?by={by}", headers=shown(boss)) as response:
+            await contract().check_response("/admin/usage", response)
+            rows = (await response.json())["rows"]
+        assert guessed == {row["model"]: row["guessed"] for row in rows} if guessed else "guessed" not in rows[0]
+
+
 @pytest.mark.parametrize("strict", [False, True])
 async def test_a_budget_is_told_with_what_is_spent_and_when_it_renews(
         serve: Serve, http: aiohttp.ClientSession, strict: bool) -> None:

@@ -7,7 +7,7 @@ from marshmallow import Schema, fields, validate
 
 from aioapp.callers import Caller
 from aioapp.money import NANO
-from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures
+from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures, marked
 from aioapp.usage.usage_store import UsageStore
 from aioapp.web import answers
 from aioapp.web.context import CALLER, SERVICES
@@ -45,6 +45,7 @@ async def usage(request: web.Request) -> web.Response:
         "limits": asdict(caller.limits),
         "budget": await spent(caller, services.usage, now=now),
         **own,
+        "models": marked(own["models"], services.prices),
         "timestamp": answers.now(),
     })
 

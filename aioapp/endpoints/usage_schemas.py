@@ -1,6 +1,10 @@
 """What may be used, what was, and what that cost, as JSON."""
+from collections.abc import Iterable
+from typing import Any
+
 from marshmallow import Schema, fields
 
+from aioapp.usage import Prices
 from aioapp.web.schemas import UsageAnswer
 
 
@@ -27,8 +31,17 @@ class DayAnswer(FiguresAnswer):
     day = fields.Date(required=True)
 
 
+GUESSED = "The price list has no such model, so what it cost is a guess: the most that any model ever cost."
+
+
 class ModelAnswer(FiguresAnswer):
     model = fields.String(required=True)
+    guessed = fields.Boolean(required=True, metadata={"description": GUESSED})
+
+
+def marked(rows: Iterable[dict[str, Any]], prices: Prices) -> list[dict[str, Any]]:
+    """Figures by model, each with whether its cost is a guess, by the list as it is now."""
+    return [{**row, "guessed": row["cost_usd"] > 0 and prices.guesses(row["model"])} for row in rows]
 
 
 def figures(schema: type[Schema] = FiguresAnswer) -> fields.Nested:
@@ -41,4 +54,4 @@ FIGURES = {
     "seconds": 2.25,
 }
 DAY = {"day": "2026-11-23", **FIGURES}
-MODEL = {"model": "claude-sonnet-5-5", **FIGURES}
+MODEL = {"model": "claude-sonnet-5-5", "guessed": False, **FIGURES}

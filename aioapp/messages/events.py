@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jiter
 
 from aioapp.errors import UpstreamFailed
-
+from aioapp.messages.billing import Usage as Usage
 
 MOST_VALUES = 2**20
 """Of commas, objects or lists in one event: each makes an object that takes many times as much memory."""
@@ -48,30 +48,8 @@ class Message:
         return reason
 
     @property
-    def usage(self) -> "Usage":
+    def usage(self) -> Usage:
         return Usage.of(self.body.get("usage"))
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens as Claude counted them. `input_tokens` leaves out what was written to or read from Claude's cache."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_creation_input_tokens: int = 0
-    cache_read_input_tokens: int = 0
-
-    @classmethod
-    def of(cls, usage: object) -> "Usage":
-        """The counts in a message's `usage`; what is no sane number counts as none."""
-        if not isinstance(usage, dict):
-            return cls()
-        counts = map(usage.get, cls.__slots__)
-        return cls(*[count if type(count) is int and 0 <= count < 2**40 else 0 for count in counts])
-
-    @property
-    def total(self) -> int:
-        return self.input_tokens + self.output_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
 
 
 def payload(event: Event) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from io import StringIO
 from typing import Any
 
 from aioapp.errors import UpstreamFailed
+from aioapp.messages.billing import told
 from aioapp.messages.events import Event, Message, payload
 
 
@@ -95,7 +96,7 @@ class Fold:
                 data = payload(event)
                 self._body.update(data["delta"])
                 # Cumulative: overwrite, never add; what is not named keeps the value that message_start gave it.
-                self._body.setdefault("usage", {}).update(data.get("usage") or {})
+                self._body.setdefault("usage", {}).update(told(data.get("usage") or {}))
             case "message_stop":
                 self.message()
         return ""

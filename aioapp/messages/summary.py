@@ -2,6 +2,7 @@
 from typing import Any
 
 from aioapp.errors import UpstreamFailed
+from aioapp.messages.billing import told
 from aioapp.messages.events import Event, Usage, payload
 
 TELLING = frozenset({"message", "message_start", "message_delta"})
@@ -15,7 +16,7 @@ class Summary:
 
     def __init__(self) -> None:
         self._last: Event | None = None
-        self._usage: dict[str, Any] = {}
+        self._usage: dict[str, Any] = {}  # never changed, for it is part of an event, and `follow` shares it
         self._counted: Usage | None = None
         self.begun = False
         self.model: str | None = None
@@ -42,14 +43,14 @@ class Summary:
         if isinstance(reason := said.get("stop_reason"), str):
             self.stop_reason = reason
         if isinstance(usage := said.get("usage"), dict):
-            self._usage.update(usage)
+            self._usage = {**self._usage, **told(usage)} if self._usage else usage
             self._counted = None
 
     def follow(self, event: Event, other: "Summary") -> None:
         """As `add`, where `other` has most likely just taken in the same: nothing is parsed twice."""
         if other._last is not event:
             return self.add(event)
-        self._last, self._usage, self._counted, self.begun = event, dict(other._usage), other.usage, True
+        self._last, self._usage, self._counted, self.begun = event, other._usage, other._counted, True
         self.model, self.stop_reason = other.model, other.stop_reason
 
     @property

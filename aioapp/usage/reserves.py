@@ -58,8 +58,9 @@ class Reserves:
         if strict and prompt.unbounded:
             raise BadRequest(f"Your key's budget is strict, and nobody can say beforehand what {prompt.unbounded} "
                              "costs. This is this server's rule, not Claude's.")
-        read, written = prompt.most_input, prompt.max_tokens
-        dearest = [self._prices.most(model, input=read, output=written) for model in prompt.models or ("",)]
+        read, written, any_terms = prompt.most_input, prompt.max_tokens, prompt.verbatim
+        dearest = [self._prices.most(model, input=read, output=written, hour=any_terms, fast=any_terms)
+                   for model in prompt.models or ("",)]
         return Reserve(tokens=len(dearest) * (read + written), nanodollars=sum(dearest), is_bound=True)
 
     def learn(self, caller: Caller, prompt: Prompt, *, usage: Usage) -> None:

@@ -6,6 +6,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from aioapp.errors import AppError, ValidationFailed
+from aioapp.messages.billing import COUNTS
 from aioapp.messages.events import Message
 
 Object = dict[str, Any]
@@ -46,7 +47,7 @@ def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_
         "model": message.model,
         "timestamp": now(),
         "tokens_used": usage.total,
-        "usage": {name: getattr(usage, name) for name in usage.__slots__},
+        "usage": {name: getattr(usage, name) for name in COUNTS},
         "stop_reason": message.stop_reason,
         "warnings": list(warnings),
         "request_id": request_id,

@@ -5,7 +5,7 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from aioapp import errors
-from aioapp.endpoints.usage_schemas import DAY, FIGURES, FiguresAnswer, figures
+from aioapp.endpoints.usage_schemas import DAY, FIGURES, GUESSED, FiguresAnswer, figures, marked
 from aioapp.web import answers
 from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response, read_query
@@ -32,6 +32,7 @@ class RowAnswer(FiguresAnswer):
     key = fields.String(metadata={"description": "`anonymous` are all callers without a key."})
     model = fields.String()
     day = fields.Date()
+    guessed = fields.Boolean(metadata={"description": f"Of models only. {GUESSED}"})
 
 
 class AllUsageAnswer(Schema):
@@ -73,6 +74,8 @@ async def usage(request: web.Request) -> web.Response:
     since: date = asked.get("since") or max(until, EARLIEST) - timedelta(days=DAYS - 1)
     await services.ledger.flush()
     total, rows = await services.usage.by(asked["by"], since=since, until=until)
+    if asked["by"] == "model":
+        rows = marked(rows, services.prices)
     return json_response({"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(),
                           "total": total, "rows": rows, "timestamp": answers.now()})
 

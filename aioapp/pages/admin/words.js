@@ -57,12 +57,16 @@ export const kinds = of => `${whole.format(of.input_tokens)} in, ${whole.format(
 
 export const exactly = usd => ({text: money(usd), title: `$${exact.format(usd)}`});
 
+/** What a row cost, marked where the price list does not have its model. */
+const cost = of => of.guessed ? {text: `≈ ${money(of.cost_usd)}`, title: `$${exact.format(of.cost_usd)}, guessed: the price list ` +
+  "does not have this model, so it is charged the most that any ever cost"} : exactly(of.cost_usd);
+
 /** What may be cut on the page is whole in its title. */
 export const inFull = text => ({text, title: text});
 
 /** The four figures of a row. */
 export const figures = of => ({
-  cost: exactly(of.cost_usd),
+  cost: cost(of),
   tokens: {text: count(of.tokens), title: kinds(of)},
   requests: {text: count(of.requests), title: whole.format(of.requests)},
   failed: {text: percent(of.failed, of.requests), kind: of.failed > 0.05 * of.requests ? "bad" : "",
