@@ -9,7 +9,7 @@ from pathlib import Path
 from aioapp.background import running
 from aioapp.callers import Limits
 from aioapp.credentials import Credentials
-from aioapp.generation import Admission, Call, Generate, Generation, call_for, compose
+from aioapp.generation import Admission, Call, Generate, call_for, compose
 from aioapp.keys import Keyring
 from aioapp.keys.authenticator import Authenticator
 from aioapp.keys.key_store import KeyStore
@@ -21,7 +21,7 @@ from aioapp.settings.location import database_path
 from aioapp.store import Store
 from aioapp.store.embedded import open_store
 from aioapp.telemetry.metrics import Metrics
-from aioapp.telemetry.observers import counting, refunding
+from aioapp.telemetry.observers import accounting, counting, refunding
 from aioapp.upstream.claude import Claude
 from aioapp.upstream.passing import Passing
 from aioapp.upstream.retries import Retries
@@ -101,14 +101,9 @@ async def open_services(
         metrics, drain = Metrics(shared=folder(environ.get(METRICS_FOLDER))), Drain()
         prices = parse_prices(settings.prices) if settings.prices else DEFAULT_PRICES
 
-        def account(generation: Generation) -> None:
-            """What never came to Claude, because we refused it, is no use of Claude."""
-            if generation.meter.asked:
-                ledger.add(generation)
-
         layers = (
             observed(began=lambda generation: metrics.in_flight(+1),
-                     ended=(refunding(store.allowance), counting(metrics, prices.name), account)),
+                     ended=(refunding(store.allowance), counting(metrics, prices.name), accounting(ledger))),
             drained(drain), budgeted(allowance=store.allowance, prices=prices), metered, timed)
         yield Services(
             generate=compose(upstream, *layers), passing=passing, credentials=credentials,

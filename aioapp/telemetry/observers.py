@@ -4,6 +4,7 @@ from collections.abc import Callable
 from aioapp.generation import Generation, Observer
 from aioapp.limits import Allowance
 from aioapp.telemetry.metrics import Metrics
+from aioapp.usage import Ledger
 
 
 def refunding(allowance: Allowance) -> Observer:
@@ -13,6 +14,15 @@ def refunding(allowance: Allowance) -> Observer:
             allowance.refund(generation.admission.caller, generation.admission.counted)
 
     return refund
+
+
+def accounting(ledger: Ledger) -> Observer:
+    """Keeps it in the accounts. What never came to Claude, because we refused it, is no use of Claude."""
+    def account(generation: Generation) -> None:
+        if generation.meter.asked:
+            ledger.add(generation)
+
+    return account
 
 
 def counting(metrics: Metrics, name: Callable[[str], str]) -> Observer:

@@ -7,7 +7,7 @@ from email.utils import formatdate
 from aiohttp import WSCloseCode, web
 from aiohttp.http_exceptions import LineTooLong
 
-from aioapp.errors import AppError, BadRequest, HeadTooLarge
+from aioapp.errors import AppError, BadRequest, HeadTooLarge, RequestTooLarge
 from aioapp.web import answers
 from aioapp.web.endpoint import json_response
 from aioapp.web.error_responses import headers_of
@@ -61,6 +61,10 @@ def farewell(error: AppError) -> bytes:
     text = answers.encode(answers.problem(error))
     head = bytes([0x81, len(text)]) if len(text) < 126 else b"\x81\x7e" + len(text).to_bytes(2, "big")
     return head + text + b"\x88\x02" + code.to_bytes(2, "big")
+
+
+def too_large(most: int) -> RequestTooLarge:
+    return RequestTooLarge(f"A body has at most {most} bytes with what chunks add to it.")
 
 
 def head_too_large() -> HeadTooLarge:

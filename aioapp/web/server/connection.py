@@ -14,11 +14,11 @@ from typing import Any, Literal, cast
 from aiohttp import StreamReader, web
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from aioapp.errors import AppError, RequestTimeout, RequestTooLarge
+from aioapp.errors import AppError, RequestTimeout
 from aioapp.web.server.backlog import Backlog
 from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD, LAST_WORDS, SLOWEST, Deadlines
 from aioapp.web.server.masking import Guarded, Heads, Reader
-from aioapp.web.refusal import farewell, head_too_large, reason_of, refused, size_of, turn_away
+from aioapp.web.refusal import farewell, head_too_large, reason_of, refused, size_of, too_large, turn_away
 
 Phase = Literal["opened", "head", "received", "handling", "unread", "idle", "socket", "refused"]
 
@@ -48,8 +48,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._link = cast(asyncio.Transport, transport)
-        error = self._count_in(self, transport)
-        if error is None:
+        if (error := self._count_in(self, transport)) is None:
             return super().connection_made(transport)
         self._refuse(error)
 
@@ -70,10 +69,7 @@ class Connection(web.RequestHandler):
             case "handling" | "unread":
                 self._take_more(data)
             case "socket":
-                if self._heads.whole:
-                    self._due = inf
-                elif self._due == inf:
-                    self._due = self._clock() + self._deadlines.body
+                self._due = inf if self._heads.whole else min(self._due, self._clock() + self._deadlines.body)
 
     def begin(self, request: web.BaseRequest) -> AppError | None:
         """`request` is about to be handled; its body may still be on its way. Gives why it must be refused, if so."""
@@ -161,8 +157,7 @@ class Connection(web.RequestHandler):
         return None
 
     def _enter(self, phase: Phase, seconds: float) -> None:
-        self._phase = phase
-        self._due = self._clock() + seconds
+        self._phase, self._due = phase, self._clock() + seconds
 
     def _take_head(self, data: bytes) -> None:
         """Some of a head has come, or all of it."""
@@ -185,7 +180,7 @@ class Connection(web.RequestHandler):
         if self._head > self._largest and self._phase == "unread":
             self.force_close()
         elif self._head > self._largest and not self._late:
-            self._fail_body(RequestTooLarge(f"A body has at most {self._largest} bytes with what chunks add to it."))
+            self._fail_body(too_large(self._largest))
 
     def _fail_body(self, error: AppError) -> None:
         """Let whoever reads the body fail; what is still to come of it is not waited for."""
