@@ -11,6 +11,8 @@ OURS = frozenset({"model", "messages", "system", "metadata"})
 OF_CALLERS = frozenset({"input_schema", "input_examples", "schema"})
 """Fields that hold the caller's own data: there, `model` is a field of its tools, or of the answer it wants."""
 NAMING = ("model", "models")
+HOLDING = (str, dict, list)
+"""What may be, or hold, a name."""
 
 
 def models_of(body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -46,14 +48,14 @@ def named_in(body: Mapping[str, Any]) -> Iterator[str]:
     """
     left: list[tuple[object, bool]] = [(value, is_naming(name)) for name, value in body.items() if name not in OURS]
     while left:
-        match left.pop():
-            case (str(text), True):
-                yield text
-            case (dict(value), named):
-                left += [(inner, named or is_naming(name)) for name, inner in value.items()
-                         if named or name not in OF_CALLERS]
-            case (list(values), named):
-                left += [(inner, named) for inner in values if not isinstance(inner, (int, float))]
+        value, named = left.pop()
+        if isinstance(value, dict):
+            left += [(inner, named or is_naming(name)) for name, inner in value.items()
+                     if isinstance(inner, HOLDING) and (named or name not in OF_CALLERS)]
+        elif isinstance(value, list):
+            left += [(inner, named) for inner in value if isinstance(inner, HOLDING)]
+        elif named and isinstance(value, str):
+            yield value
 
 
 def is_naming(field: str) -> bool:

@@ -47,8 +47,13 @@ async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def conforming(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what aiohttp's parser lets pass and HTTP does not; what follows on the connection cannot be trusted."""
-    error = nonconformity(request)
-    return await handler(request) if error is None else refused(error, request_id=request[REQUEST_ID])
+    if (error := nonconformity(request)) is None:
+        return await handler(request)
+    if shape_of(request) == "aioapp":
+        return refused(error, request_id=request[REQUEST_ID])
+    response = error_response(request, error)
+    response.force_close()
+    return response
 
 
 def nonconformity(request: web.Request) -> AppError | None:

@@ -10,7 +10,7 @@ from aioapp.messages import raw_prompt
 from aioapp.messages.named_models import LONGEST_MODEL, models_of
 from aioapp.web.context import CALLER
 from aioapp.web.endpoint import Endpoint
-from aioapp.web.operations.large_bodies import LARGE_BODIES
+from aioapp.web.operations.large_bodies import LARGE_BODIES, looked_into
 from aioapp.web.operations.operation import UPSTREAM_ERRORS
 from aioapp.web.operations.relay import relay
 
@@ -45,7 +45,7 @@ class MessagesBody(CountTokensBody):
 async def count_tokens(request: web.Request) -> web.Response:
     query = request.rel_url.raw_query_string
     async with request.app[LARGE_BODIES].read(request) as raw:
-        for model in models_of(raw_prompt.parsed(raw)):
+        for model in await looked_into(raw, lambda: models_of(raw_prompt.parsed(raw))):
             check_model(request[CALLER], model)
         return answer(await ask(request, "/v1/messages/count_tokens" + (f"?{query}" if query else ""), body=raw))
 

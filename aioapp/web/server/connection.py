@@ -44,6 +44,7 @@ class Connection(web.RequestHandler):
         self._heads = Heads()
         self._late, self._head, self._largest = False, 0, LARGEST_BODY
         self._backlog = Backlog(patience=deadlines.stall)
+        self._due = inf
         self._enter("opened", deadlines.first_byte)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
