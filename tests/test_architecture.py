@@ -245,6 +245,7 @@ COVERED = {
     "store.embedded.board.faults": "store_board_faults", "store.embedded.board.locks": "store_board_processes",
     "store.embedded.board.rules": "limits",
     "store.embedded.errors": "outages", "store.embedded.usage_table": "usage_ledger",
+    "telemetry.histogram": "telemetry_metrics", "telemetry.series": "telemetry_metrics",
     "upstream.error_mapping": "upstream", "usage.ledger": "usage_ledger", "web.access.policy": "access_policy",
     "web.access_log": "telemetry_logs", "web.cors": "cors", "web.error_responses": "middlewares",
     "web.event_stream": "sse", "web.middlewares": "middlewares", "web.operations.rest": "conformance",
