@@ -36,7 +36,7 @@ class Message:
     @property
     def text(self) -> str:
         """All text blocks joined: thinking may come first, and there may be no text at all."""
-        return "".join(block["text"] for block in self.body["content"] if block["type"] == "text")
+        return "".join([block["text"] for block in self.body["content"] if block["type"] == "text"])
 
     @property
     def model(self) -> str:

@@ -21,7 +21,8 @@ def now() -> str:
 
 def encode(value: Mapping[str, Any]) -> bytes:
     """JSON on one line, whoever reads it: some clients break lines at U+0085, U+2028 and U+2029 too."""
-    return on_one_line(JSON.encode(value))
+    text = JSON.encode(value)
+    return text.encode() if text.isascii() else on_one_line(text)
 
 
 def encode_text(text: str) -> bytes:
@@ -31,9 +32,7 @@ def encode_text(text: str) -> bytes:
 
 
 def on_one_line(text: str) -> bytes:
-    if not text.isascii():
-        text = text.replace("\u0085", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return text.encode()
+    return text.replace("\u0085", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
 
 
 def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_id: str) -> Object:

@@ -37,12 +37,16 @@ class EventStream:
 
     async def send(self, data: bytes) -> None:
         """Write `data` and wait until the caller takes it. One who does not is hung up on (see `Connection`)."""
-        async with self._writing:
-            await self._begin()
+        await self._writing.acquire()  # not `async with`: a stream sends often, and that is two calls more each time
+        try:
+            if not self.response.prepared:
+                await self._begin()
             for start in range(0, len(data), PIECE):
                 await self.response.write(data[start:start + PIECE])
                 await self.request.writer.drain()  # aiohttp itself would wait only once twice as much is not taken
             self.last = asyncio.get_running_loop().time()
+        finally:
+            self._writing.release()
 
     async def end(self, data: bytes = b"") -> None:
         """Write `data`, if any, as the last of the body."""

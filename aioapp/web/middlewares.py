@@ -2,6 +2,7 @@
 import logging
 import re
 import time
+from collections.abc import Awaitable
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
@@ -19,10 +20,10 @@ log = logging.getLogger("aioapp.requests")
 
 
 @web.middleware
-async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
+def identified(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
     """Name the request, before anything else happens to it."""
     identify(request)
-    return await handler(request)
+    return handler(request)
 
 
 def identify(request: web.Request) -> None:
@@ -92,8 +93,12 @@ def restated(request: web.Request, error: web.HTTPException) -> web.Response:
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """A signal's receiver, not a middleware: it sees streams and sockets too, and before their headers are sent."""
-    if REQUEST_ID not in request:
-        identify(request)  # aiohttp refuses an Expect that it does not know before any middleware runs
+    try:
+        request_id = request[REQUEST_ID]
+    except KeyError:  # aiohttp refuses an Expect that it does not know before any middleware runs
+        identify(request)
+        request_id = request[REQUEST_ID]
     request[PREPARED] = True
-    response.headers["X-Request-ID"] = request[REQUEST_ID]
-    response.headers["X-Process-Time"] = f"{time.perf_counter() - request[BEGAN]:.6f}"
+    headers = response.headers
+    headers["X-Request-ID"] = request_id
+    headers["X-Process-Time"] = f"{time.perf_counter() - request[BEGAN]:.6f}"

@@ -56,7 +56,8 @@ def set_access(app: web.Application, route: web.AbstractRoute, *, access: Access
 @web.middleware
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass as its route says, and note who asks."""
-    services, access = request.app[SERVICES], wanted(request)
+    app = request.app
+    services, access = app[SERVICES], wanted(request, app)
     request[ALLOWANCE] = services.allowance
     rebinding_refused(request, services)
     if access in ("open", "custom") or is_preflight(request):
@@ -70,20 +71,22 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
         if not is_local(request) or is_foreign(request):
             request[CALLER] = services.authenticator.administrator(shown(request))
     else:
-        request[CALLER] = authenticate(request, services)
-    if access == "metered":
-        counted = await services.allowance.admit(request[CALLER])
-        request[ADMISSION] = Admission(caller=request[CALLER], request_id=request[REQUEST_ID], counted=counted)
+        caller = request[CALLER] = authenticate(request, services)
+        if access == "metered":
+            counted = await services.allowance.admit(caller)
+            request[ADMISSION] = Admission(caller=caller, request_id=request[REQUEST_ID], counted=counted)
     response = await handler(request)
     if access == "admin" and not response.prepared:
         response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # caches do not see that a cookie let it in
     return response
 
 
-def wanted(request: web.Request) -> Access:
+def wanted(request: web.Request, app: web.Application) -> Access:
     resource = request.match_info.route.resource
+    if resource is None:
+        return "authenticated"
     method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-    return request.app[ACCESS].get((resource, method), "metered") if resource else "authenticated"
+    return app[ACCESS].get((resource, method), "metered")
 
 
 def authenticate(request: web.Request, services: Services) -> Caller:
