@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch
-from aioapp.messages.events import Event
+from aioapp.messages.events import Event, Whole
 from aioapp.upstream import error_mapping
 from aioapp.upstream.event_parser import EventParser
 from aioapp.upstream.order import Order
@@ -45,7 +45,7 @@ async def in_one_piece(response: Response) -> AsyncGenerator[Batch, None]:
         left -= len(piece)
         if left < 0:
             raise UpstreamFailed(TOO_LARGE)
-    yield [Event("message", b"".join(pieces))]
+    yield [Whole("message", b"".join(pieces))]
 
 
 async def streamed(response: Response) -> AsyncGenerator[Batch, None]:
