@@ -71,7 +71,8 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
         if not is_local(request) or is_foreign(request):
             request[CALLER] = services.authenticator.administrator(shown(request))
     else:
-        caller = request[CALLER] = authenticate(request, services)
+        caller = services.authenticator.authenticate(shown(request), peer=partial(peer_of, request))
+        request[CALLER] = caller
         if access == "metered":
             counted = await services.allowance.admit(caller)
             request[ADMISSION] = Admission(caller=caller, request_id=request[REQUEST_ID], counted=counted)
@@ -87,10 +88,6 @@ def wanted(request: web.Request, app: web.Application) -> Access:
         return "authenticated"
     method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
     return app[ACCESS].get((resource, method), "metered")
-
-
-def authenticate(request: web.Request, services: Services) -> Caller:
-    return services.authenticator.authenticate(shown(request), peer=partial(peer_of, request))
 
 
 async def administrator(request: web.Request) -> Caller:
