@@ -3,14 +3,16 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
+from operator import attrgetter
 from typing import Any
 
 from aioapp.errors import AppError, ValidationFailed
-from aioapp.messages.events import Message
+from aioapp.messages.events import Message, Usage
 
 Object = dict[str, Any]
 LONGEST_DETAIL = 4000
 """Characters of an error's detail: Claude's words may be in it, and they may quote the caller's."""
+COUNTS = attrgetter(*Usage.__slots__)
 JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
@@ -45,7 +47,7 @@ def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_
         "model": message.model,
         "timestamp": now(),
         "tokens_used": usage.total,
-        "usage": {name: getattr(usage, name) for name in usage.__slots__},
+        "usage": dict(zip(Usage.__slots__, COUNTS(usage))),
         "stop_reason": message.stop_reason,
         "warnings": list(warnings),
         "request_id": request_id,
