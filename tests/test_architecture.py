@@ -248,7 +248,7 @@ COVERED = {
     "telemetry.histogram": "telemetry_metrics", "telemetry.series": "telemetry_metrics",
     "upstream.error_mapping": "upstream", "usage.ledger": "usage_ledger", "web.access.policy": "access_policy",
     "web.access_log": "telemetry_logs", "web.cors": "cors", "web.error_responses": "middlewares",
-    "web.event_stream": "sse", "web.middlewares": "middlewares", "web.operations.rest": "conformance",
+    "web.middlewares": "middlewares", "web.operations.rest": "conformance",
     "web.operations.socket_request": "websocket", "web.pages": "docs", "web.refusal": "connection",
     "web.server.connection": "connection",
 }

@@ -1,4 +1,8 @@
-"""What happens to every request: it gets an id, its failures get one shape, and its end gets a line in the log."""
+"""What happens to every request: it gets an id, its failures get one shape, and its end gets a line in the log.
+
+Those that have nothing to do afterwards are no coroutines: each of these is gone through again whenever a handler that
+waited goes on, which a stream does for every read.
+"""
 import logging
 import re
 import time
@@ -46,10 +50,14 @@ async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def conforming(request: web.Request, handler: Handler) -> web.StreamResponse:
+def conforming(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
     """Refuse what aiohttp's parser lets pass and HTTP does not; what follows on the connection cannot be trusted."""
     error = nonconformity(request)
-    return await handler(request) if error is None else refused(error, request_id=request[REQUEST_ID])
+    return handler(request) if error is None else refusing(error, request)
+
+
+async def refusing(error: AppError, request: web.Request) -> web.StreamResponse:
+    return refused(error, request_id=request[REQUEST_ID])
 
 
 def nonconformity(request: web.Request) -> AppError | None:
