@@ -6,7 +6,7 @@ import jiter
 
 from aioapp.errors import AppError, Said, UpstreamFailed
 from aioapp.generation import Batch
-from aioapp.messages.events import Event
+from aioapp.messages.events import Whole
 from aioapp.messages.frames import Frames, FrameSplitter
 from aioapp.upstream import error_mapping
 from aioapp.upstream.stream import LARGEST_ANSWER, LINGER, TOO_LARGE, is_plain, read_whole
@@ -47,7 +47,7 @@ def is_whole(body: bytes) -> bool:
 async def whole(response: Response) -> AsyncGenerator[Batch, None]:
     """The answer in one batch. Raises `UpstreamFailed` where it is too large."""
     body = await read_whole(response)
-    yield Frames(body, events=[Event("message", body)])
+    yield Frames(body, events=[Whole("message", body)])
 
 
 async def framed(response: Response) -> AsyncGenerator[Batch, None]:

@@ -176,7 +176,7 @@ class Connection(web.RequestHandler):
         """Some of a body has come, or of requests that wait behind the one that is handled."""
         if self._messages and sum(size_of(message) for message, _ in self._messages) > LARGEST_HEAD:
             return self._link.abort() if self._link else None  # an answer is under way: nothing can be said
-        self._head += 0 if self._body.is_eof() else len(data)
+        self._head += len(data) if data and not self._body.is_eof() else 0  # none: aiohttp looks again at what it has
         if self._head > self._largest and self._phase == "unread":
             self.force_close()
         elif self._head > self._largest and not self._late:
