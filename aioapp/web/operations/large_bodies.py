@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import hdrs, web
 
-from aioapp.errors import BadRequest, Overloaded, RequestTooLarge
+from aioapp.errors import BadRequest, Overloaded, RequestTooLarge, UnsupportedMediaType
 from aioapp.web.server.connection import Connection
 from aioapp.web.validation import has_many_values
 
@@ -31,8 +31,11 @@ class LargeBodies:
     async def read(self, request: web.Request) -> AsyncIterator[bytes]:
         """The request's body, for as long as it is needed.
 
-        Raises `RequestTooLarge`, `Overloaded` where there is no room for it now, or `BadRequest` for too many values.
+        Raises `RequestTooLarge`, `Overloaded` where there is no room for it now, `UnsupportedMediaType` where it is
+        packed, or `BadRequest` for too many values.
         """
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise UnsupportedMediaType("Send the body as it is, without the header Content-Encoding.")
         size = expected_size(request)
         if size > LARGEST:
             raise RequestTooLarge(TOO_LARGE)
@@ -54,8 +57,7 @@ def expected_size(request: web.Request) -> int:
     """Bytes: as the request says, else as many as there may be."""
     if not request.body_exists:
         return 0
-    packed = hdrs.CONTENT_ENCODING in request.headers  # aiohttp unpacks it while it is read
-    return LARGEST if packed or request.content_length is None else request.content_length
+    return LARGEST if request.content_length is None else request.content_length
 
 
 async def read_whole(request: web.Request) -> bytes:

@@ -42,7 +42,7 @@ class Connection(web.RequestHandler):
         self._link: asyncio.Transport | None = None  # aiohttp lets go of its own before everything is sent
         self._body: StreamReader = EMPTY_PAYLOAD
         self._heads = Heads()
-        self._late, self._head, self._largest = False, 0, LARGEST_BODY
+        self._late, self._head, self._largest, self._due = False, 0, LARGEST_BODY, inf
         self._backlog = Backlog(patience=deadlines.stall)
         self._enter("opened", deadlines.first_byte)
 
