@@ -12,7 +12,7 @@ from aioapp.upstream import error_mapping
 from aioapp.upstream.stream import LARGEST_ANSWER, LINGER, TOO_LARGE, is_plain, read_whole
 from aioapp.upstream.transport import Response
 
-PASSED_ON = frozenset({"content-type", "request-id", "retry-after", "x-should-retry"})
+PASSED_ON = frozenset({"content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"})
 OF_THE_ACCOUNT = ("anthropic-organization-id", "anthropic-ratelimit-")
 """Whose account this is, and what is left of it, is no business of whoever holds one of our keys."""
 
