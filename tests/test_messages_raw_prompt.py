@@ -7,7 +7,8 @@ import pytest
 
 from aioapp.errors import BadRequest
 from aioapp.messages.blocks import LONGEST_TEXT, MOST_PICTURE, PAGE, PICTURE
-from aioapp.messages.raw_prompt import MOST_CONTEXT, MOST_MODELS, RawPrompt, read
+from aioapp.messages.named_models import MOST_MODELS
+from aioapp.messages.raw_prompt import MOST_CONTEXT, RawPrompt, read
 
 ASKED: dict[str, Any] = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
 

@@ -2,9 +2,8 @@
 
 What Claude may be asked grows with every release of its clients, so nothing is refused here that Claude might take.
 """
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import jiter
@@ -12,16 +11,14 @@ import jiter
 from aioapp.errors import BadRequest
 from aioapp.messages import estimate
 from aioapp.messages.blocks import blocks_of, text_of
+from aioapp.messages.named_models import models_of, problem
 
 MOST_CONTEXT = 1_000_000
 """Tokens that a model reads at once, at most: Claude refuses more, and takes nothing for that."""
 MOST_WRITTEN = 10**9
 """Tokens: what asks for more is Claude's to refuse."""
-MOST_MODELS, LONGEST_MODEL = 20, 256
 PER_ESCAPE = 33
 """Bytes that one character may take in its compatible form, however it is escaped (see `estimate`)."""
-OURS = frozenset({"messages", "system", "metadata"})
-"""Fields in which no model is named that would run."""
 OF_CLAUDE = ("mcp_servers", "container", "context_management")
 """Fields that make turns of their own, whose input nobody can count beforehand."""
 OF_CLIENTS = ("bash_", "text_editor_", "computer_", "memory_", "custom")
@@ -61,6 +58,8 @@ class RawPrompt:
     def most_input(self) -> int:
         """By bytes, as for any text; but no more than a model can read."""
         raw = self.raw
+        if self.size >= MOST_CONTEXT:  # a text has as many tokens as bytes, or more
+            return MOST_CONTEXT
         text = len(raw) if raw.isascii() else estimate.size(raw.decode(errors="replace"))
         escaped = PER_ESCAPE * raw.count(b"\\u")
         return min(MOST_CONTEXT, estimate.PER_PROMPT + text - self.blobs + escaped + self.most_media)
@@ -87,7 +86,7 @@ def read(raw: bytes, *, query: str = "", headers: Mapping[str, str] | None = Non
     blocks = list(blocks_of(body))
     return RawPrompt(
         raw=raw, query=f"?{query}" if query else "", given=headers or {}, model=models[0],
-        models=models, max_tokens=min(most, MOST_WRITTEN), live=body.get("stream") is True,
+        models=models, max_tokens=most_written(body, most), live=body.get("stream") is True,
         media=sum(block.tokens for block in blocks), most_media=sum(block.most_tokens for block in blocks),
         blobs=sum(block.blob for block in blocks), unbounded=unbounded(body), text=text_of(body))
 
@@ -103,51 +102,13 @@ def parsed(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def models_of(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """All models that may be used for it, its own first. Raises `BadRequest`."""
-    model = body.get("model")
-    if not isinstance(model, str):
-        raise BadRequest(problem(body, "model", otherwise="Input should be a valid string"))
-    models = tuple(islice(dict.fromkeys((model, *models_in(body))), MOST_MODELS + 1))
-    if len(models) > MOST_MODELS or max(map(len, models)) > LONGEST_MODEL:
-        raise BadRequest(f"A request names at most {MOST_MODELS} models, of at most {LONGEST_MODEL} characters each.")
-    return models
-
-
-def problem(body: Mapping[str, object], name: str, *, otherwise: str) -> str:
-    return f"{name}: {otherwise if name in body else 'Field required'}"
-
-
-def models_in(body: Mapping[str, Any]) -> Iterator[str]:
-    """The models that are named beside the first: of fallbacks, of tools, and of whatever may come to name one."""
-    for name, value in body.items():
-        if name not in OURS and name != "model":
-            yield from named_in(value)
-
-
-def named_in(value: object) -> Iterator[str]:
-    match value:
-        case dict():
-            for name, inner in value.items():
-                if name == "model" or name.endswith("_model"):
-                    yield from texts_in(inner)
-                elif name != "input_schema":  # there, `model` is a parameter of the caller's own tool
-                    yield from named_in(inner)
-        case list():
-            for inner in value:
-                yield from named_in(inner)
-
-
-def texts_in(value: object) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for inner in value.values():
-                yield from texts_in(inner)
-        case list():
-            for inner in value:
-                yield from texts_in(inner)
+def most_written(body: Mapping[str, Any], own: int) -> int:
+    """Tokens of output that a try may have: each fallback may say how many it takes in the place of the body's `own`.
+    """
+    entries = body.get("fallbacks")
+    others = [entry.get("max_tokens") for entry in (entries if isinstance(entries, list) else ())
+              if isinstance(entry, dict)]
+    return min(MOST_WRITTEN, max([own, *[most for most in others if type(most) is int]]))
 
 
 def unbounded(body: Mapping[str, Any]) -> str | None:

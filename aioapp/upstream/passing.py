@@ -6,7 +6,7 @@ from aioapp.credentials import Credentials
 from aioapp.errors import CredentialsRefused, Said, UpstreamFailed
 from aioapp.upstream import error_mapping
 from aioapp.upstream.claude import with_credentials
-from aioapp.upstream.relayed import is_json, passed_on
+from aioapp.upstream.relayed import ERRORS, is_json, passed_on
 from aioapp.upstream.stream import read_whole
 from aioapp.upstream.transport import Broken, NotConnected, Silent, Transport
 
@@ -44,6 +44,7 @@ class Passing:
             response.release()
         if response.status == 401 and not self.credentials.refused(credentials):
             raise CredentialsRefused()
-        if response.status != 401 and not is_json(response):
-            raise UpstreamFailed(f"Claude answered with status {response.status}, and not in JSON.")
+        known = response.status == 200 or response.status in ERRORS
+        if response.status != 401 and not (known and raw and is_json(response)):
+            raise UpstreamFailed(f"Claude answered with status {response.status}, and not in JSON as we know it.")
         return Said(response.status, passed_on(response.headers), raw)

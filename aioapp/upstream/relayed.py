@@ -15,6 +15,9 @@ from aioapp.upstream.transport import Response
 PASSED_ON = frozenset({"content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"})
 OF_THE_ACCOUNT = ("anthropic-organization-id", "anthropic-ratelimit-")
 """Whose account this is, and what is left of it, is no business of whoever holds one of our keys."""
+NOTHING = "Claude's answer is empty."
+ERRORS = range(400, 600)
+"""Statuses that say what was wrong. Others are none of Claude's, and clients make of them what they like."""
 
 
 def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
@@ -25,7 +28,7 @@ def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
 
 def in_words(error: AppError, response: Response, *, body: bytes) -> AppError:
     """The error with what Claude said. Its 401 is about our credentials, and what is no JSON is not Claude's."""
-    if is_json(response) and response.status >= 400 and response.status != 401 and is_whole(body):
+    if is_json(response) and response.status in ERRORS and response.status != 401 and is_whole(body):
         error.said = Said(response.status, passed_on(response.headers), body)
     return error
 
@@ -45,8 +48,10 @@ def is_whole(body: bytes) -> bool:
 
 
 async def whole(response: Response) -> AsyncGenerator[Batch, None]:
-    """The answer in one batch. Raises `UpstreamFailed` where it is too large."""
+    """The answer in one batch. Raises `UpstreamFailed` where it is too large, or nothing."""
     body = await read_whole(response)
+    if not body:
+        raise UpstreamFailed(NOTHING)
     yield Frames(body, events=[Whole("message", body)])
 
 
@@ -70,6 +75,8 @@ async def framed(response: Response) -> AsyncGenerator[Batch, None]:
         failure = failure or failure_in(batch)
     if failure is not None:
         raise failure
+    if left == LARGEST_ANSWER:
+        raise UpstreamFailed(NOTHING)
 
 
 async def soon(response: Response) -> bytes:

@@ -29,6 +29,8 @@ TABLE = (
     Told(errors.NotFound, 404, "not_found_error", NOT_AGAIN),
     Told(errors.RequestTimeout, 408, "timeout_error"),
     Told(errors.RequestTooLarge, 413, "request_too_large"),
+    Told(errors.HeadTooLarge, 431, "invalid_request_error", NOT_AGAIN),
+    Told(errors.VersionNotSupported, 505, "invalid_request_error", NOT_AGAIN),
     Told((errors.RateLimited, errors.LimitReached), 429, "rate_limit_error"),
     Told((errors.CredentialsRefused, errors.NotInitialized), 500, "api_error", NOT_AGAIN),
     Told(errors.Unavailable, 529, "overloaded_error", SOON),
@@ -47,7 +49,8 @@ def told(kind: type[errors.AppError]) -> Told:
 
 def of_status(status: int) -> str:
     """The type of a refusal of aiohttp's own."""
-    return {404: "not_found_error", 413: "request_too_large"}.get(status, "invalid_request_error")
+    return {403: "permission_error", 404: "not_found_error", 413: "request_too_large"}.get(
+        status, "invalid_request_error")
 
 
 def problem(error: errors.AppError, *, request_id: str) -> Object:

@@ -57,7 +57,11 @@ def conforming(request: web.Request, handler: Handler) -> Awaitable[web.StreamRe
 
 
 async def refusing(error: AppError, request: web.Request) -> web.StreamResponse:
-    return refused(error, request_id=request[REQUEST_ID])
+    if shape_of(request) == "aioapp":
+        return refused(error, request_id=request[REQUEST_ID])
+    response = error_response(request, error)
+    response.force_close()
+    return response
 
 
 def nonconformity(request: web.Request) -> AppError | None:

@@ -13,6 +13,8 @@ from aioapp.web.schemas import Body
 
 MOST_VALUES = 10_000
 """Of commas, of lists, of objects and of texts in a body: every value begins with one of them or comes after one."""
+PIECE = 2**16
+"""Bytes that are looked through at a time."""
 LARGE = 2**16
 """Bytes of a body. What is done with more takes milliseconds."""
 LONGEST_NAME = 100
@@ -33,15 +35,35 @@ def decoded(raw: bytes) -> Any:
 
 
 def has_many_values(raw: bytes, *, most: int = MOST_VALUES) -> bool:
-    """Whether JSON holds too many values to make them all. What looks like one inside a text is none."""
-    if not has_many_separators(raw, most=most):
-        return False
-    parts = raw.replace(rb"\\", b"").replace(rb'\"', b"").split(b'"', 2 * most)
-    return len(parts) > 2 * most or has_many_separators(b"".join(parts[::2]), most=most)
+    """Whether JSON holds too many values to make them all. What looks like one inside a text is none.
+
+    It is looked at piece by piece: where a thread does it, others have their turn between two.
+    """
+    pieces = (raw[start:start + PIECE] for start in range(0, len(raw), PIECE))
+    return has_many(b",[{", pieces, most=most) and has_many(b',[{"', outside_texts(raw), most=most)
 
 
-def has_many_separators(raw: bytes, *, most: int) -> bool:
-    return any(raw.count(separator) > most for separator in (b",", b"[", b"{"))
+def has_many(separators: bytes, pieces: Iterable[bytes], *, most: int) -> bool:
+    counts = dict.fromkeys(separators, 0)
+    for piece in pieces:
+        for separator in counts:
+            counts[separator] += piece.count(separator)
+        if max(counts.values()) > most:
+            return True
+    return False
+
+
+def outside_texts(raw: bytes) -> Iterator[bytes]:
+    """JSON without what is written in its texts: of each, a quotation mark is left."""
+    start, inside = 0, False
+    while start < len(raw):
+        piece = raw[start:start + PIECE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # it ends within an escape
+            piece = raw[start:start + PIECE + 1]
+        start += len(piece)
+        parts = piece.replace(rb"\\", b"").replace(rb'\"', b"").split(b'"')
+        yield b"".join(parts[inside::2]) + b'"' * ((len(parts) - inside) // 2)
+        inside ^= len(parts) % 2 == 0
 
 
 async def give_way(raw: bytes) -> None:

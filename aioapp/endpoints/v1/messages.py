@@ -7,9 +7,10 @@ from marshmallow import INCLUDE, Schema, fields, validate
 
 from aioapp.endpoints.v1.passed import answer, ask, check_model
 from aioapp.messages import raw_prompt
+from aioapp.messages.named_models import LONGEST_MODEL, models_of
 from aioapp.web.context import CALLER
 from aioapp.web.endpoint import Endpoint
-from aioapp.web.operations.large_bodies import LARGE_BODIES
+from aioapp.web.operations.large_bodies import LARGE_BODIES, looked_into
 from aioapp.web.operations.operation import UPSTREAM_ERRORS
 from aioapp.web.operations.relay import relay
 
@@ -32,7 +33,7 @@ class CountTokensBody(Schema):
     class Meta:
         unknown = INCLUDE
 
-    model = fields.String(required=True, validate=validate.Length(max=raw_prompt.LONGEST_MODEL))
+    model = fields.String(required=True, validate=validate.Length(max=LONGEST_MODEL))
     messages = fields.List(fields.Dict(), required=True, validate=validate.Length(min=1, max=MOST_TURNS))
 
 
@@ -44,7 +45,7 @@ class MessagesBody(CountTokensBody):
 async def count_tokens(request: web.Request) -> web.Response:
     query = request.rel_url.raw_query_string
     async with request.app[LARGE_BODIES].read(request) as raw:
-        for model in raw_prompt.models_of(raw_prompt.parsed(raw)):
+        for model in await looked_into(raw, lambda: models_of(raw_prompt.parsed(raw))):
             check_model(request[CALLER], model)
         return answer(await ask(request, "/v1/messages/count_tokens" + (f"?{query}" if query else ""), body=raw))
 

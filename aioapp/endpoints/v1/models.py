@@ -1,4 +1,5 @@
 """Claude's models: those that a key may use."""
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -7,7 +8,8 @@ import jiter
 from aiohttp import web
 
 from aioapp.endpoints.v1.passed import answer, ask, check_model
-from aioapp.errors import BadRequest, Said, UpstreamFailed
+from aioapp.errors import BadRequest, NotFound, Said, UpstreamFailed
+from aioapp.messages.named_models import LONGEST_MODEL
 from aioapp.web.context import CALLER
 from aioapp.web.endpoint import Endpoint, json_response
 from aioapp.web.operations.operation import UPSTREAM_ERRORS
@@ -18,6 +20,9 @@ MOST, USUAL = 1000, 20
 MOST_PAGES = 10
 MODEL: Mapping[str, Any] = {"id": "claude-sonnet-5-5", "type": "model", "display_name": "Claude Sonnet 5.5"}
 Model = Mapping[str, Any]
+SANE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:@-]{{,{LONGEST_MODEL - 1}}}")
+"""Of the names of models, those that cannot lead elsewhere: a slash of theirs may become one of the path, on the way.
+"""
 
 
 async def listed(request: web.Request) -> web.Response:
@@ -78,8 +83,11 @@ def limit_in(query: Mapping[str, str]) -> int:
 
 
 async def shown(request: web.Request) -> web.Response:
-    check_model(request[CALLER], request.match_info["id"][:256])
-    return answer(await ask(request, request.rel_url.raw_path))
+    name = request.match_info["id"]
+    if not SANE.fullmatch(name):
+        raise NotFound(f"There is no model {name[:LONGEST_MODEL]} here.")
+    check_model(request[CALLER], name)
+    return answer(await ask(request, f"{PATH}/{name}"))
 
 
 MODELS = (

@@ -1,7 +1,9 @@
 """Bodies that may be large: each is bounded, and so is what all that are held at once take together."""
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
 
 from aiohttp import hdrs, web
 
@@ -20,8 +22,11 @@ MOST_VALUES = 2**17
 TOO_LARGE = f"A request has at most {LARGEST // 2**20} MiB."
 
 
+T = TypeVar("T")
+
+
 class LargeBodies:
-    """Those that one process holds."""
+    """Those that one process holds. A body is counted as it arrives: one that is promised takes nobody's place."""
 
     def __init__(self, *, most: int = MOST_HELD) -> None:
         self._most = most
@@ -31,40 +36,56 @@ class LargeBodies:
     async def read(self, request: web.Request) -> AsyncIterator[bytes]:
         """The request's body, for as long as it is needed.
 
-        Raises `RequestTooLarge`, `Overloaded` where there is no room for it now, `UnsupportedMediaType` where it is
+        Raises `RequestTooLarge`, `Overloaded` where there is no room for it now, `UnsupportedMediaType` for one that is
         packed, or `BadRequest` for too many values.
         """
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
             raise UnsupportedMediaType("Send the body as it is, without the header Content-Encoding.")
-        size = expected_size(request)
-        if size > LARGEST:
-            raise RequestTooLarge(TOO_LARGE)
-        counted = size if size > SMALL else 0
-        if self._held + counted > self._most:
-            raise Overloaded("This server holds as many large requests as it can. Send it again in a moment.",
-                             retry_after=1)
-        self._held += counted
+        expected, body = request.content_length or 0, bytearray()
+        self._check_room(expected)
+        allow(request, expected if request.content_length is not None else LARGEST)
+        counted = 0
         try:
-            yield await read_whole(request)
+            async for piece in request.content.iter_any():
+                body += piece
+                self._check_room(len(body), counted=counted)
+                self._held += counted_of(body) - counted
+                counted = counted_of(body)
+            raw = bytes(body)
+            body.clear()
+            yield await bounded(raw)
         finally:
             self._held -= counted
+
+    def _check_room(self, size: int, *, counted: int = 0) -> None:
+        """Whether there is room for so many bytes, of which some are `counted` already."""
+        if size > LARGEST:
+            raise RequestTooLarge(TOO_LARGE)
+        if size > SMALL and self._held + size - counted > self._most:
+            raise Overloaded("This server holds as many large requests as it can. Send it again in a moment.",
+                             retry_after=1)
 
 
 LARGE_BODIES = web.AppKey("large_bodies", LargeBodies)
 
 
-def expected_size(request: web.Request) -> int:
-    """Bytes: as the request says, else as many as there may be."""
-    if not request.body_exists:
-        return 0
-    return LARGEST if request.content_length is None else request.content_length
+def counted_of(body: bytearray) -> int:
+    return len(body) if len(body) > SMALL else 0
 
 
-async def read_whole(request: web.Request) -> bytes:
+def allow(request: web.Request, size: int) -> None:
+    """Let the connection take so many bytes, and the time for them."""
     if isinstance(request.protocol, Connection):
-        request.protocol.allow_body(LARGEST)
-    raw: bytes = await request.clone(client_max_size=LARGEST).read()
-    # What it would take is looked at before it is made: in a thread, for that may itself take a while.
-    if len(raw) > MOST_VALUES and await asyncio.to_thread(has_many_values, raw, most=MOST_VALUES):
+        request.protocol.allow_body(size)
+
+
+async def bounded(raw: bytes) -> bytes:
+    """The body, if there are not too many values in it: what it would take is looked at before it is made."""
+    if len(raw) > MOST_VALUES and await looked_into(raw, partial(has_many_values, raw, most=MOST_VALUES)):
         raise BadRequest(f"A request has at most {MOST_VALUES} values.")
     return raw
+
+
+async def looked_into(raw: bytes, look: Callable[[], T]) -> T:
+    """What `look` finds in a body: beside the event loop where that takes a while, so that others have their turn."""
+    return await asyncio.to_thread(look) if len(raw) > SMALL else look()

@@ -1,10 +1,12 @@
 """The fourth form of an answer: Claude's own, byte for byte, to whoever speaks Claude's own API."""
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
+from aioapp.errors import UpstreamFailed
 from aioapp.generation import Batch, Call
 from aioapp.messages import raw_prompt
 from aioapp.messages.frames import Frames, wire_of
@@ -12,7 +14,7 @@ from aioapp.web import anthropic_errors
 from aioapp.web.context import ADMISSION, GENERATION, REQUEST_ID, SERVICES
 from aioapp.web.error_responses import as_app_error, has_left
 from aioapp.web.event_stream import HEARTBEATS, EventStream
-from aioapp.web.operations.large_bodies import LARGE_BODIES
+from aioapp.web.operations.large_bodies import LARGE_BODIES, looked_into
 
 EVENTS, JSON = "text/event-stream; charset=utf-8", "application/json"
 UNBUFFERED = {hdrs.CACHE_CONTROL: "no-cache", "X-Accel-Buffering": "no"}
@@ -25,13 +27,15 @@ async def relay(request: web.Request) -> web.StreamResponse:
     """Ask Claude what the request asks, and pass on what it answers."""
     services = request.app[SERVICES]
     async with request.app[LARGE_BODIES].read(request) as raw:
-        prompt = raw_prompt.read(raw, query=request.rel_url.raw_query_string, headers=going_on(request.headers))
+        prompt = await looked_into(raw, partial(
+            raw_prompt.read, raw, query=request.rel_url.raw_query_string, headers=going_on(request.headers)))
         call, _ = services.call(prompt, live=prompt.live, admission=request[ADMISSION])
         request[GENERATION] = call.generation
         async with aclosing(services.generate(call)) as batches:
-            first = await anext(batches)
+            if (first := await anext(batches, None)) is None:
+                raise UpstreamFailed("Claude's answer is empty.")
             headers = {hdrs.CONTENT_TYPE: EVENTS if call.live else JSON, **named(call)}
-            if not headers[hdrs.CONTENT_TYPE].startswith("text/event-stream"):
+            if not headers[hdrs.CONTENT_TYPE].lower().startswith("text/event-stream"):
                 return web.Response(body=await rest_of(batches, first=first), headers={**headers, **UNBUFFERED})
             stream = EventStream(request=request, response=web.StreamResponse(headers={**headers, **UNBUFFERED}))
             await passed_on(stream, batches, first=first)

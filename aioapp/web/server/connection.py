@@ -44,6 +44,7 @@ class Connection(web.RequestHandler):
         self._heads = Heads()
         self._late, self._head, self._largest, self._due = False, 0, LARGEST_BODY, inf
         self._backlog = Backlog(patience=deadlines.stall)
+        self._due = inf
         self._enter("opened", deadlines.first_byte)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -126,8 +127,7 @@ class Connection(web.RequestHandler):
 
     def check(self, now: float) -> str | None:
         """Do what must be done by `now`. Gives what the caller failed to do in time, if it was that."""
-        link = self._link
-        if link is None:
+        if (link := self._link) is None:
             return None
         if self._backlog.is_stuck(link, now):
             link.abort()  # to close it in order would wait for a reader that does not read

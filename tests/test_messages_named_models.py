@@ -1,0 +1,71 @@
+"""Which models a body names: all that may run for it, none that is only talked about, and never for long."""
+import time
+from typing import Any
+
+import pytest
+
+from aioapp.callers import Budget, Caller
+from aioapp.errors import BadRequest
+from aioapp.messages import raw_prompt
+from aioapp.messages.named_models import MOST_MODELS, models_of
+from aioapp.usage.prices import DEFAULT_PRICES
+from aioapp.usage.reserves import Reserves
+
+OWN, OTHER = "claude-haiku-5-5", "claude-opus-5-5"
+STRICT = Caller(name="web", known=True, budget=Budget(nanodollars=10**12, per="day", strict=True))
+CAR = {"type": "object", "properties": {"model": {"type": "string", "description": "x" * 300}}, "required": ["model"]}
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    return {"model": OWN, "max_tokens": 5, "messages": [], **fields}
+
+
+@pytest.mark.parametrize("fields", [
+    {"fallbacks": [{"model": OTHER}]}, {"fallbacks": [OTHER]}, {"fallbacks": OTHER},
+    {"tools": [{"type": "advisor_20260301", "model": OTHER}]}, {"tools": [{"config": {"fast_model": {"id": [OTHER]}}}]},
+    {"new": {"models": [OTHER]}}, {"model_of_old": 1, "new": [{"model": {"schema": OTHER}}]},
+], ids=str)
+def test_a_model_that_may_run_is_seen_wherever_it_is_named(fields: dict[str, Any]) -> None:
+    assert models_of(body(**fields)) == (OWN, OTHER)
+
+
+@pytest.mark.parametrize("fields", [
+    {"tools": [{"name": "buy", "input_schema": CAR, "input_examples": [{"model": "T"}]}]},
+    {"output_config": {"format": {"type": "json_schema", "schema": CAR}}},
+    {"output_format": {"type": "json_schema", "schema": CAR}},
+    {"fallbacks": [{"model": OWN, "speed": "fast", "thinking": {"type": "enabled"}}]},
+    {"metadata": {"model": OTHER}, "system": [{"model": OTHER}], "messages": [{"model": OTHER}]},
+], ids=str)
+def test_what_a_caller_calls_a_model_in_schemas_and_texts_of_its_own_is_none(fields: dict[str, Any]) -> None:
+    assert models_of(body(**fields)) == (OWN,)
+
+
+def test_fallbacks_that_claude_chooses_are_for_keys_that_may_use_any_model() -> None:
+    names = models_of(body(fallbacks="default"))
+    assert not all(map(Caller(name="web", models=("claude-*",)).may_use, names))
+    assert all(map(Caller(name="web").may_use, names))
+
+
+def reserved(raw: bytes) -> int:
+    return Reserves(DEFAULT_PRICES).of(STRICT, raw_prompt.read(raw)).nanodollars
+
+
+def test_a_strict_budget_reckons_with_the_dearest_model_where_claude_chooses() -> None:
+    plain = b'{"model":"claude-haiku-5-5","max_tokens":1000,"messages":[]}'
+    dearest = DEFAULT_PRICES.most("claude-fable-5-2", input=64, output=1000, hour=True, fast=True)
+    assert reserved(plain) < dearest < reserved(plain[:-1] + b',"fallbacks":"default"}')
+
+
+def test_a_strict_budget_reckons_with_what_fallbacks_may_write() -> None:
+    raw = b'{"model":"claude-haiku-5-5","max_tokens":1,"messages":[],"fallbacks":[{"model":"claude-opus-5-5"%b}]}'
+    assert reserved(raw % b',"max_tokens":100000') > reserved(raw % b"") + 100_000 * 20_000
+
+
+@pytest.mark.parametrize("inner", ['{"model":"a%d"}', '"a%d"'])
+def test_a_thousand_deeply_nested_names_are_refused_at_once(inner: str) -> None:
+    names = ",".join(inner % number for number in range(60_000))
+    raw = f'{{"model":"{OWN}","max_tokens":1,"x":{{"model":{"[" * 180}{names}{"]" * 180}}}}}'.encode()
+    began = time.process_time()
+    with pytest.raises(BadRequest, match=f"at most {MOST_MODELS} models"):
+        raw_prompt.read(raw)
+    assert time.process_time() - began < 0.5  # it took seconds where each name climbed up all that it stood in
