@@ -1,6 +1,6 @@
 """Who asks, and what they may: values that the edge makes and every room behind it reads."""
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -37,8 +37,8 @@ class Budget:
 
     def period(self, at: datetime) -> str:
         """The period in which `at` lies: a day such as 2026-11-23, or a month such as 2026-11."""
-        began = self.began(at).date().isoformat()
-        return began if self.per == "day" else began[:7]
+        day = at.astimezone(UTC).date().isoformat()
+        return day if self.per == "day" else day[:7]
 
     def renews(self, at: datetime) -> datetime:
         """When the period ends in which `at` lies."""
@@ -65,7 +65,8 @@ class Caller:
     """A caller: one of our keys, or, where there are none, an address.
 
     `name` is the key's, or the address. `secret` is the public id of the secret that was shown, `models` are patterns
-    in which `*` stands for any text.
+    in which `*` stands for any text. Its limits are counted under `account`. Its usage is kept under `key`, the key's
+    name; addresses are not kept.
     """
 
     name: str
@@ -75,20 +76,17 @@ class Caller:
     budget: Budget | None = None
     models: tuple[str, ...] = ("*",)
     admin: bool = False
+    account: str = field(init=False, repr=False, compare=False)
+    key: str | None = field(init=False, repr=False, compare=False)
 
-    @property
-    def account(self) -> str:
-        """What its limits are counted under."""
-        return ("key:" if self.known else "address:") + self.name
-
-    @property
-    def key(self) -> str | None:
-        """What its usage is kept under: the key's name. Addresses are not kept."""
-        return self.name if self.known else None
+    def __post_init__(self) -> None:
+        # Once, for a key's holder stays for many requests, each of which asks for them several times.
+        object.__setattr__(self, "account", ("key:" if self.known else "address:") + self.name)
+        object.__setattr__(self, "key", self.name if self.known else None)
 
     def may_use(self, model: str) -> bool:
         """Whether one of the patterns fits the name."""
-        return any(pattern == "*" or fits(pattern, model) for pattern in self.models)
+        return "*" in self.models or any(fits(pattern, model) for pattern in self.models)
 
 
 def fits(pattern: str, name: str) -> bool:

@@ -86,7 +86,8 @@ class Meter:
                 uncounted += size if size > 0 else 1
             elif name in TELLING:
                 self.summary.add(event)
-                uncounted = 0
+                if name != "message_start":
+                    uncounted = 0
         self._uncounted = uncounted
 
     def cut(self, call: "Call", *, by_us: bool) -> None:

@@ -85,15 +85,15 @@ ENDED = ended(WEB, 100)
 
 HOT: dict[str, tuple[int, Callable[[], object]]] = {
     "100 deltas read as events": (3600, lambda: EventParser().feed(DELTA * MANY)),
-    "100 deltas folded": (4500, lambda: FOLD.add_all(EVENTS)),
+    "100 deltas folded": (4460, lambda: FOLD.add_all(EVENTS)),
     "100 deltas metered": (2950, lambda: METER.see(EVENTS)),
-    "100 pieces as events of text": (50, lambda: text_events(TEXTS)),
+    "100 pieces as events of text": (45, lambda: text_events(TEXTS)),
     "100 pieces as frames": (4500, lambda: b"".join(map(text_frame, deltas(TEXTS, "id")))),
-    "a body loaded": (370, lambda: SCHEMA.quick and SCHEMA.quick(BODY)),
+    "a body loaded": (280, lambda: SCHEMA.quick and SCHEMA.quick(BODY)),
     "a prompt encoded": (215, lambda: PROMPT.body(live=True)),
-    "the limits of a request": (3100, turn(LIMITER)),
-    "a generation accounted for": (310, lambda: PENDING.add(ENDED, at="2026-11-27T00:00:00", model="m", prompt=None)),
-    "a generation counted": (560, lambda: METRICS.generation(ENDED, model="m")),
+    "the limits of a request": (2900, turn(LIMITER)),
+    "a generation accounted for": (285, lambda: PENDING.add(ENDED, at="2026-11-27T00:00:00", model="m", prompt=None)),
+    "a generation counted": (285, lambda: METRICS.generation(ENDED, model="m")),
 }
 """What it is, the most instructions that it may take, and how it is done."""
 

@@ -122,11 +122,15 @@ def test_every_error_that_shares_a_status_is_named() -> None:
     assert "Retry-After" in told["headers"]
 
 
+PASSED_ON = ("MessagesBody", "CountTokensBody")
+"""What they hold beside what is named is Claude's to take or to refuse."""
+
+
 def test_every_object_is_closed() -> None:
-    found = list(objects(contract().document["components"]["schemas"]))
+    schemas = contract().document["components"]["schemas"]
+    found = list(objects({name: schema for name, schema in schemas.items() if name not in PASSED_ON}))
     assert len(found) > 35
-    passed_on = [contract().schema(name) for name in ("MessagesBody", "CountTokensBody")]
-    assert [schema for schema in found if schema.get("additionalProperties") is not False] == passed_on
+    assert [schema for schema in found if schema.get("additionalProperties") is not False] == []
 
 
 def bounds_missing(schema: Json, path: str) -> Iterator[str]:

@@ -418,7 +418,8 @@ def test_every_endpoint_is_called_by_a_curl_line() -> None:
               if word.startswith("http://")}
     assert called == {"/", "/health", "/health/live", "/auth-status", "/api/generate", "/api/chat", "/api/stream",
                       "/api/chat/stream", "/ws/generate", "/docs", "/redoc", "/openapi.json",
-                      "/api/usage", "/metrics", "/admin/keys", "/admin/usage?by=day", "/admin/requests"}
+                      "/api/usage", "/metrics", "/admin/keys", "/admin/usage?by=day", "/admin/requests",
+                      "/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/models/claude-sonnet-5-5"}
 
 
 async def test_a_stream_of_text_is_what_the_readme_shows(serve: Serve, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from aioapp.credentials import fixed
 from aioapp.generation import Batch, Call
 from aioapp.settings import Settings
 from aioapp.messages.event_parser import EventParser
+from aioapp.web.event_stream import COMMENT, EventStream
 from aioapp.web.operations.sse import text_event
 from tests.conftest import Serve, start, with_services
 from tests.upstreams import BLOCK, END, START, Connection, Flood, delta, frame, upstream, whole
@@ -183,6 +185,26 @@ async def test_trap_4_silence_is_filled_with_comments_and_nothing_is_lost(
     texts = [data if format == "text" else json.loads(data).get("text", "") for _, data in decoded(body.decode())]
     assert "".join(texts).removesuffix("[DONE]") == "onetwo"
     assert body.startswith(b": ")
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_what_is_answered_waits_for_the_comment_that_is_on_its_way(last: bool) -> None:
+    gate, written = asyncio.Event(), list[bytes]()
+
+    async def write(data: bytes) -> None:
+        written.append(data)
+
+    response: Any = SimpleNamespace(prepared=True, write=write, write_eof=write)
+    request: Any = SimpleNamespace(writer=SimpleNamespace(drain=gate.wait))
+    stream = EventStream(request=request, response=response)
+    stream.beating = asyncio.create_task(stream.beat())
+    await asyncio.sleep(0)
+    answering = asyncio.create_task(stream.end(b"more") if last else stream.send(b"more"))
+    await asyncio.sleep(0.01)
+    assert (written, stream.busy, answering.done()) == ([COMMENT], True, False)
+    gate.set()
+    await answering
+    assert (written, stream.busy) == ([COMMENT, b"more"], False)
 
 
 async def test_a_failure_after_a_heartbeat_is_an_error_event_for_the_response_is_under_way(

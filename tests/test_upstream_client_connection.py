@@ -167,6 +167,12 @@ async def test_what_comes_behind_a_body_is_passed_over_and_not_kept() -> None:
             assert [len(connection._found) for connection in transport._idle] == [3]
 
 
+async def test_no_byte_of_an_answer_that_nobody_asked_for_is_taken_for_the_one_before() -> None:
+    for behind in (WHOLE, CHUNKED, b"more", WHOLE + b"\0nonsense"):
+        assert await told(said(WHOLE + behind)) == (200, b"hello")
+        assert await told(said(CHUNKED + behind)) == (200, b"hello, it is me.")
+
+
 async def test_interim_answers_are_passed_over_and_leave_no_header() -> None:
     async with peer(said(b"HTTP/1.1 100 Continue\r\nX-Interim: 1\r\n\r\n" * 5 + WHOLE)) as here:
         async with pool(here.url) as transport:

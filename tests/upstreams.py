@@ -40,11 +40,15 @@ class Connection:
     """One request, read whole, and the pen to answer it with. `gone` is set when the caller hangs up."""
 
     head: str
-    body: dict[str, Any]
+    raw: bytes
     headers: dict[str, str]
     writer: asyncio.StreamWriter
     reader: asyncio.StreamReader
     gone: asyncio.Event
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return dict(json.loads(self.raw or b"{}"))
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -131,7 +135,7 @@ async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         return None
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Connection(head, json.loads(body or b"{}"), headers, writer, reader, asyncio.Event())
+    return Connection(head, body, headers, writer, reader, asyncio.Event())
 
 
 @dataclass

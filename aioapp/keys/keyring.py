@@ -115,7 +115,7 @@ class Keyring:
         return holder.caller
 
     def _check(self) -> None:
-        if not self.ready:
+        if self._monotonic() - self._polled > OLDEST:  # not `ready`, each time for two requests' worth of calls
             raise StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER)
 
     async def _keep_polling(self, every: float) -> None:

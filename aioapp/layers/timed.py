@@ -1,7 +1,6 @@
 """Holds a call to its deadline."""
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from aioapp.errors import UpstreamSilent
 from aioapp.generation import Batch, Call, Generate
@@ -9,13 +8,13 @@ from aioapp.generation import Batch, Call, Generate
 
 def timed(inner: Generate) -> Generate:
     async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-        alarm = Alarm(call.deadline)
+        alarm, batches = Alarm(call.deadline), inner(call)
         try:
-            async with aclosing(inner(call)) as batches:
-                while (batch := await alarm.next_of(batches)) is not None:
-                    yield batch
+            while (batch := await alarm.next_of(batches)) is not None:
+                yield batch
         finally:
             alarm.stop()
+            await batches.aclose()
 
     return generate
 

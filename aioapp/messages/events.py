@@ -27,6 +27,13 @@ class Event(NamedTuple):
     raw: bytes
 
 
+class Whole(Event):
+    """An answer in one piece, which is looked into more than once: it is parsed once, and nobody changes what it says.
+    """
+
+    said: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A whole answer: `body` is the JSON object that the Messages API returns for it."""
@@ -36,7 +43,7 @@ class Message:
     @property
     def text(self) -> str:
         """All text blocks joined: thinking may come first, and there may be no text at all."""
-        return "".join(block["text"] for block in self.body["content"] if block["type"] == "text")
+        return "".join([block["text"] for block in self.body["content"] if block["type"] == "text"])
 
     @property
     def model(self) -> str:
@@ -54,10 +61,17 @@ class Message:
 
 def payload(event: Event) -> dict[str, Any]:
     """What the event says. Raises `UpstreamFailed` where that is not a JSON object, or one of too many values."""
-    if len(event.raw) > MOST_VALUES and max(map(event.raw.count, (b",", b"{", b"["))) > MOST_VALUES:
+    if isinstance(event, Whole):
+        event.said = event.said or parsed(event.raw)
+        return event.said
+    return parsed(event.raw)
+
+
+def parsed(raw: bytes) -> dict[str, Any]:
+    if len(raw) > MOST_VALUES and max(map(raw.count, (b",", b"{", b"["))) > MOST_VALUES:
         raise UpstreamFailed("Claude sent an event of too many values.")
     try:
-        value = jiter.from_json(event.raw)
+        value = jiter.from_json(raw)
     except ValueError:
         raise UpstreamFailed("Claude sent an event that is not valid JSON.") from None
     if not isinstance(value, dict):

@@ -18,10 +18,11 @@ USUAL_DELTA = re.compile(
 class Fold:
     """Gathers a stream's events into the message that they tell, one event at a time."""
 
-    __slots__ = ("_body", "_texts", "_writers")
+    __slots__ = ("_body", "_message", "_texts", "_writers")
 
     def __init__(self) -> None:
         self._body: dict[str, Any] = {}
+        self._message: Message | None = None  # once it is found to be whole, until another event comes
         self._texts: dict[int, StringIO] = {}  # a list of pieces would take ten times as much memory
         self._writers: dict[bytes, Callable[[str], object]] = {}  # of the open blocks of text, by index as it is sent
 
@@ -42,23 +43,26 @@ class Fold:
         """
         pieces: list[str] = []
         usual, writers, begun = USUAL_DELTA.fullmatch, self._writers, 0
-        write: Callable[[str], object] = nothing
+        write: Callable[[str], object] | None = None
         for event in batch:
             name, raw = event
             if name == "content_block_delta" and (found := usual(raw)) and (other := writers.get(found[1])):
                 if other is not write:
-                    write("".join(pieces[begun:]))
+                    if write is not None:
+                        write("".join(pieces[begun:]))
                     write, begun = other, len(pieces)
                 pieces.append(found[2].decode())
                 continue
-            write("".join(pieces[begun:]))
-            write = nothing
+            if write is not None:
+                write("".join(pieces[begun:]))
+                write = None
             try:
                 if piece := self.add(event):
                     pieces.append(piece)
             except UpstreamFailed as error:
                 return pieces, error
-        write("".join(pieces[begun:]))
+        if write is not None:
+            write("".join(pieces[begun:]))
         return pieces, None
 
     def so_far(self) -> Mapping[str, Any]:
@@ -67,9 +71,12 @@ class Fold:
 
     def message(self) -> Message:
         """The message. Raises `UpstreamFailed` where what was taken in tells none, or only a part of one."""
+        if self._message is not None:
+            return self._message
         match self._body:
             case {"model": str(), "content": [*blocks]} if all(map(is_block, blocks)) and self._is_sound():
-                return Message(self._body)
+                self._message = Message(self._body)
+                return self._message
         raise UpstreamFailed("Claude's answer is not a message.")
 
     def _is_sound(self) -> bool:
@@ -78,6 +85,7 @@ class Fold:
         return not self._texts and isinstance(reason, str | None) and isinstance(usage, dict | None)
 
     def _take(self, event: Event) -> str:
+        self._message = None
         match event.name:
             case "content_block_delta":
                 data = payload(event)
@@ -159,10 +167,6 @@ class Fold:
                 block[kind] += text
             case _ if text:
                 block["input"] = payload(Event("input_json", text.encode()))
-
-
-def nothing(text: str) -> None:
-    """Where there is nothing to be written."""
 
 
 def is_block(block: object) -> bool:

@@ -133,6 +133,8 @@ class TextPrompt:
             messages=self.messages, max_tokens=self.max_tokens, model=model, system=self.system,
             temperature=self.temperature if able.temperature else None, effort=self.effort if able.effort else None,
             stop_sequences=self.stop_sequences, thinking=able.quiet)
+        if not left_out:
+            return fit, ()
         return fit, tuple(f"{name} was left out: {model} does not take it." for name in left_out)
 
     def headers(self) -> Mapping[str, str]:

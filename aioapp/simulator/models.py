@@ -21,7 +21,7 @@ UNLISTED = "custom"             # the line of a model that belongs to none
 UNKNOWN_DATE = "1970-01-01"     # as the SDK's ModelInfo has it
 FORMER: Sequence[re.Pattern[str]] = tuple(map(re.compile, (     # names from before 4.5
     r"claude-(?:instant-)?(?P<major>[1-3])(?:[.-](?P<minor>\d))?(?:-(?P<line>haiku|opus|sonnet))?"
-    r"(?:-20\d{6}|-latest)?",
+    r"(?:-20\d{6}|-latest|-100k)?",
     r"claude-(?P<line>opus|sonnet)-(?P<major>4)(?:-(?P<minor>[01]))?(?:-20\d{6})?",
 )))
 

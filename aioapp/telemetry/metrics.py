@@ -3,22 +3,23 @@
 Names and units are those of https://prometheus.io/docs/practices/naming; money is in US dollars (ISO 4217).
 """
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aioapp import __version__, errors
 from aioapp.callers import Limits
 from aioapp.money import NANO
 from aioapp.generation import Generation
+from aioapp.telemetry.series import OTHER, Adds, Names, Observes
 
 if TYPE_CHECKING:
-    from prometheus_client import Counter, Histogram
+    from prometheus_client import Counter
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ANONYMOUS = "anonymous"
-OTHER = "other"
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 LIMITS = frozenset({"budget", *(limit.name for limit in fields(Limits))})
@@ -30,12 +31,6 @@ QUICK = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
 USUAL = (0.002, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 FIRST = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """The ends of a histogram's buckets, in seconds."""
-
-
-class Adds(Protocol):
-    """A series to which amounts can be added."""
-
-    def inc(self, amount: float = 1) -> None: ...
 
 
 class Metrics:
@@ -62,29 +57,33 @@ class Metrics:
     def request(self, *, method: str, path: str, status: int, seconds: float) -> None:
         """One request, ended. `path` is its route's pattern."""
         path = self._paths.of(path)
-        self._add(self._requests(
-            method if method in METHODS else OTHER, path, status if 100 <= status < 600 else OTHER))
+        self._pending[self._requests(
+            method if method in METHODS else OTHER, path, status if 100 <= status < 600 else OTHER)] += 1
         self._request_durations(path).observe(seconds)
+        if self._shared is not None:
+            self._add_up()
 
     def generation(self, generation: Generation, *, model: str) -> None:
         """One generation, however it ended. `model` is the row of the price table that it was charged by."""
         model, key = self._models.of(model), self._keys.of(generation.admission.caller.key or ANONYMOUS)
-        self._add(self._generations(model, generation.outcome))
-        self._add(self._key_generations(key, generation.outcome))
+        pending, usage, cost, total = self._pending, generation.usage, generation.nanodollars / NANO, 0
+        pending[self._generations(model, generation.outcome)] += 1
+        pending[self._key_generations(key, generation.outcome)] += 1
         self._durations(model).observe(generation.duration)
         if generation.first is not None:
             self._firsts(model).observe(generation.first)
-        if generation.nanodollars > 0:
-            self._add(self._cost(model), generation.nanodollars / NANO)
-            self._add(self._key_cost(key), generation.nanodollars / NANO)
-        usage, total = generation.usage, 0
+        if cost > 0:
+            pending[self._cost(model)] += cost
+            pending[self._key_cost(key)] += cost
         for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens),
                             ("cache_write", usage.cache_creation_input_tokens),
                             ("cache_read", usage.cache_read_input_tokens)):
             if count > 0:
-                self._add(self._tokens(model, kind), count)
+                pending[self._tokens(model, kind)] += count
                 total += count
-        self._add(self._key_tokens(key), total)
+        pending[self._key_tokens(key)] += total
+        if self._shared is not None:
+            self._add_up()
 
     def refused(self, limit: str) -> None:
         """Something was refused for a limit: one of `LIMITS`."""
@@ -100,7 +99,9 @@ class Metrics:
 
     def in_flight(self, delta: int) -> None:
         """So many more generations run, or fewer."""
-        self._add(self._in_flight, delta)
+        self._pending[self._in_flight] += delta
+        if self._shared is not None:
+            self._add_up()
 
     def render(self) -> bytes:
         """All counts in Prometheus's text format, of content type `CONTENT_TYPE`.
@@ -109,8 +110,7 @@ class Metrics:
         """
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
-        for series in list(self._pending):
-            series.inc(self._pending.pop(series, 0.0))  # another scrape may be taking them too
+        self._add_up()
         if self._shared is None:
             return generate_latest(self._registry)
         everybody = CollectorRegistry()
@@ -120,19 +120,17 @@ class Metrics:
         except (OSError, ValueError):  # ValueError: it is no folder
             return generate_latest(self._registry)
 
-    def _add(self, series: "Adds", amount: float = 1) -> None:
+    def _add_up(self) -> None:
         """At once where others read it too; else when it is asked for, which costs a third of it for each request."""
-        if self._shared is None:
-            self._pending[series] += amount
-        else:
-            series.inc(amount)
+        for series in list(self._pending):
+            series.inc(self._pending.pop(series, 0.0))  # another scrape may be taking them too
 
     def _set_up_requests(self) -> None:
         self._requests = cache(self._counter("requests", "Requests, ended", "method", "path", "status").labels)
-        self._request_durations = cache(self._histogram(
-            "request_duration_seconds", "Time from a request to the end of its answer", "path", buckets=USUAL).labels)
+        self._request_durations = self._histogram(
+            "request_duration_seconds", "Time from a request to the end of its answer", "path", buckets=USUAL)
         self._overheads = self._histogram(
-            "overhead_seconds", "Time that an answer in one piece took beyond the wait for Claude", buckets=QUICK)
+            "overhead_seconds", "Time that an answer in one piece took beyond the wait for Claude", buckets=QUICK)()
         self._refusals = cache(self._counter("limit_refusals", "Refusals for a limit of this server", "limit").labels)
         self._failures = cache(self._counter("upstream_failures", "Failures of Claude, told to callers", "kind").labels)
         # A series that begins at 1 shows no rate for its first step, and these steps matter.
@@ -143,10 +141,10 @@ class Metrics:
 
     def _set_up_generations(self) -> None:
         self._generations = cache(self._counter("generations", "Generations, ended", "model", "outcome").labels)
-        self._durations = cache(self._histogram(
-            "generation_duration_seconds", "Time that a generation took", "model", buckets=USUAL).labels)
-        self._firsts = cache(self._histogram(
-            "time_to_first_token_seconds", "Time to the first piece of an answer", "model", buckets=FIRST).labels)
+        self._durations = self._histogram(
+            "generation_duration_seconds", "Time that a generation took", "model", buckets=USUAL)
+        self._firsts = self._histogram(
+            "time_to_first_token_seconds", "Time to the first piece of an answer", "model", buckets=FIRST)
         self._tokens = cache(self._counter("tokens", "Tokens that were used", "model", "kind").labels)
         self._cost = cache(self._counter("cost_usd", "What generations cost", "model").labels)
         self._key_generations = cache(self._counter(
@@ -170,27 +168,18 @@ class Metrics:
 
         return Counter(name, text, labels, namespace="aioapp", registry=self._registry)
 
-    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> "Histogram":
+    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Callable[..., Observes]:
+        """Gives the series of labels' values."""
         from prometheus_client import Histogram
 
-        return Histogram(name, text, labels, namespace="aioapp", registry=self._registry, buckets=buckets)
+        from aioapp.telemetry.histogram import PlainHistogram
 
-
-class Names:
-    """The values of one label: at most `most` of them, and `OTHER` for what comes after those."""
-
-    __slots__ = ("_known", "_most")
-
-    def __init__(self, most: int) -> None:
-        self._known: set[str] = set()
-        self._most = most
-
-    def of(self, name: str) -> str:
-        if name not in self._known:
-            if len(self._known) >= self._most:
-                return OTHER
-            self._known.add(name)
-        return name
+        if self._shared is None:
+            plain = PlainHistogram(f"aioapp_{name}", text, labels=labels, buckets=buckets)
+            self._registry.register(plain)
+            return cache(plain.labels)
+        shared = Histogram(name, text, labels, namespace="aioapp", registry=self._registry, buckets=buckets)
+        return cache(shared.labels) if labels else lambda: shared
 
 
 def forget(pid: int, folder: Path) -> None:

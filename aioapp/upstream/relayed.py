@@ -6,13 +6,13 @@ import jiter
 
 from aioapp.errors import AppError, Said, UpstreamFailed
 from aioapp.generation import Batch
-from aioapp.messages.events import Event
+from aioapp.messages.events import Whole
 from aioapp.messages.frames import Frames, FrameSplitter
 from aioapp.upstream import error_mapping
 from aioapp.upstream.stream import LARGEST_ANSWER, LINGER, TOO_LARGE, is_plain, read_whole
 from aioapp.upstream.transport import Response
 
-PASSED_ON = frozenset({"content-type", "request-id", "retry-after", "x-should-retry"})
+PASSED_ON = frozenset({"content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"})
 OF_THE_ACCOUNT = ("anthropic-organization-id", "anthropic-ratelimit-")
 """Whose account this is, and what is left of it, is no business of whoever holds one of our keys."""
 NOTHING = "Claude's answer is empty."
@@ -52,7 +52,7 @@ async def whole(response: Response) -> AsyncGenerator[Batch, None]:
     body = await read_whole(response)
     if not body:
         raise UpstreamFailed(NOTHING)
-    yield Frames(body, events=[Event("message", body)])
+    yield Frames(body, events=[Whole("message", body)])
 
 
 async def framed(response: Response) -> AsyncGenerator[Batch, None]:

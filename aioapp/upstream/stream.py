@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from aioapp.errors import AppError, UpstreamFailed
 from aioapp.generation import Batch
-from aioapp.messages.events import Event
+from aioapp.messages.events import Event, Whole
 from aioapp.upstream import error_mapping
 from aioapp.messages.event_parser import EventParser
 from aioapp.upstream.order import Order
@@ -39,7 +39,7 @@ async def read_at_most(response: Response, limit: int) -> bytes:
 
 async def in_one_piece(response: Response) -> AsyncGenerator[Batch, None]:
     """The answer as one event. Raises `UpstreamFailed` where it is too large."""
-    yield [Event("message", await read_whole(response))]
+    yield [Whole("message", await read_whole(response))]
 
 
 async def read_whole(response: Response) -> bytes:

@@ -45,10 +45,10 @@ class Pending:
         """Take one generation in, which ended at `at` and is added up under `model`. Gives its nanodollars."""
         caller, outcome = generation.admission.caller, generation.outcome
         cost, counts = bounded(generation.nanodollars, most=MOST_NANODOLLARS), tokens(generation.usage)
-        key = caller.key or ""
+        key, error, reason = caller.key or "", generation.error, generation.answer.stop_reason
         self.requests.append((
             at, plain(generation.admission.request_id), key, plain(generation.model or generation.asked_for),
-            outcome, plain_or_none(generation.error), plain_or_none(generation.answer.stop_reason), *counts, cost,
+            outcome, None if error is None else plain(error), None if reason is None else plain(reason), *counts, cost,
             generation.first, generation.duration, prompt))
         self._count((at[:10], key, model), (
             1, outcome == "failed", outcome == "cancelled", *counts, cost, generation.duration))
@@ -71,10 +71,6 @@ class Pending:
     def _count(self, group: Group, sums: Sums) -> None:
         before = self.sums.get(group)
         self.sums[group] = sums if before is None else tuple(map(add, before, sums))
-
-
-def plain_or_none(text: str | None) -> str | None:
-    return None if text is None else plain(text)
 
 
 LONGEST_NAME = 256
@@ -117,10 +113,10 @@ class Names:
         self._answered: dict[str, str] = {}
 
     def kept(self, generation: Generation) -> str:
-        asked = generation.asked_for
-        if generation.model is None:
+        asked, model = generation.asked_for, generation.model
+        if model is None:
             return self._answered.get(asked, OTHER)
-        name = plain(generation.model)
+        name = plain(model)
         if name not in self._known:
             if len(self._known) >= MOST:
                 return OTHER

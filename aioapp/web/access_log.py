@@ -13,9 +13,9 @@ LEFT = 499
 
 def log_exchange(request: web.Request, status: int | None) -> None:
     """`status` is None where the caller has left."""
-    caller, generation = request.get(CALLER), request.get(GENERATION)
-    seconds = time.perf_counter() - request[BEGAN]
+    generation, seconds = request.get(GENERATION), time.perf_counter() - request[BEGAN]
     if is_logged():
+        caller = request.get(CALLER)
         log_request(AccessRecord(
             remote=request.remote or "", key=caller.key if caller else None, method=request.method,
             path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
@@ -37,4 +37,4 @@ def log_frame(request: web.Request, generation: Generation, *, status: int | Non
 def pattern(request: web.Request) -> str:
     """The path as it was declared: there are only so many of those."""
     resource = request.match_info.route.resource
-    return resource.canonical if resource else "unmatched"
+    return "unmatched" if resource is None else resource.canonical  # a resource's truth is its length

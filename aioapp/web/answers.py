@@ -3,6 +3,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
+from operator import attrgetter
 from typing import Any
 
 from aioapp.errors import AppError, ValidationFailed
@@ -12,6 +13,7 @@ from aioapp.messages.events import Message
 Object = dict[str, Any]
 LONGEST_DETAIL = 4000
 """Characters of an error's detail: Claude's words may be in it, and they may quote the caller's."""
+counts = attrgetter(*COUNTS)
 JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
@@ -22,7 +24,8 @@ def now() -> str:
 
 def encode(value: Mapping[str, Any]) -> bytes:
     """JSON on one line, whoever reads it: some clients break lines at U+0085, U+2028 and U+2029 too."""
-    return on_one_line(JSON.encode(value))
+    text = JSON.encode(value)
+    return text.encode() if text.isascii() else on_one_line(text)
 
 
 def encode_text(text: str) -> bytes:
@@ -32,9 +35,7 @@ def encode_text(text: str) -> bytes:
 
 
 def on_one_line(text: str) -> bytes:
-    if not text.isascii():
-        text = text.replace("\u0085", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    return text.encode()
+    return text.replace("\u0085", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
 
 
 def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_id: str) -> Object:
@@ -47,7 +48,7 @@ def answer(message: Message, *, prompt: str, warnings: tuple[str, ...], request_
         "model": message.model,
         "timestamp": now(),
         "tokens_used": usage.total,
-        "usage": {name: getattr(usage, name) for name in COUNTS},
+        "usage": dict(zip(COUNTS, counts(usage))),
         "stop_reason": message.stop_reason,
         "warnings": list(warnings),
         "request_id": request_id,

@@ -9,7 +9,7 @@ import aiohttp_cors
 from aiohttp import hdrs, web
 
 EXPOSED = ("X-Request-ID", "X-Process-Time", "Retry-After", "RateLimit", "RateLimit-Policy")
-Marker = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
+Marker = Callable[[web.Request, web.StreamResponse], Awaitable[object]]
 MAX_AGE = 600
 """Seconds that a browser may remember a preflight's answer."""
 
@@ -21,27 +21,21 @@ def allow_origins(app: web.Application, origins: Sequence[str], *, credentials: 
     before = len(app.on_response_prepare)
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
     [theirs] = app.on_response_prepare[before:]
-    app.on_response_prepare[before:] = [for_pages(theirs)]
+    del app.on_response_prepare[before:]
     for resource in list(app.router.resources()):
         cors.add(resource)
         for route in list(resource):
             if route.method not in (hdrs.METH_OPTIONS, hdrs.METH_HEAD):
                 cors.add(route)
-    app.on_response_prepare.append(marker(frozenset(origins), credentials=credentials))
+    app.on_response_prepare.append(marker(theirs, origins=frozenset(origins), credentials=credentials))
 
 
-def for_pages(mark: Callable[[web.Request, web.StreamResponse], Awaitable[object]]) -> Marker:
-    """`mark` for the requests of pages alone: it looks up what holds for a route before it sees that no page asks."""
-    async def mark_if_asked(request: web.Request, response: web.StreamResponse) -> None:
-        if hdrs.ORIGIN in request.headers:
-            await mark(request, response)
-
-    return mark_if_asked
-
-
-def marker(origins: frozenset[str], *, credentials: bool) -> Marker:
+def marker(theirs: Marker, *, origins: frozenset[str], credentials: bool) -> Marker:
+    """`theirs` is for the requests of pages alone: it looks up what holds for a route before it sees that none asks."""
     async def mark(request: web.Request, response: web.StreamResponse) -> None:
         headers, origin = response.headers, request.headers.get(hdrs.ORIGIN)
+        if origin is not None:
+            await theirs(request, response)
         headers.add(hdrs.VARY, hdrs.ORIGIN)
         if origin is None or hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in headers or request.method == hdrs.METH_OPTIONS:
             return

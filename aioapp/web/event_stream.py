@@ -18,42 +18,55 @@ PIECE = 2**16
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class EventStream:
-    """`begun` says whether the response is under way: until then a failure can still be a plain HTTP error."""
+    """`begun` says whether the response is under way: until then a failure can still be a plain HTTP error. `busy` is
+    while something is being written: a lock would do the same at several times the cost."""
 
     request: web.Request
     response: web.StreamResponse = field(default_factory=lambda: web.StreamResponse(headers=HEADERS))
     last: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     beating: asyncio.Task[None] | None = None
-    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    busy: bool = False
 
     @property
     def begun(self) -> bool:
         return self.response.prepared
 
-    @property
-    def busy(self) -> bool:
-        """Whether something is being written."""
-        return self._writing.locked()
-
     async def send(self, data: bytes) -> None:
         """Write `data` and wait until the caller takes it. One who does not is hung up on (see `Connection`)."""
-        async with self._writing:
-            await self._begin()
+        if self.busy:
+            await self._turn()
+        self.busy = True
+        try:
+            if not self.response.prepared:
+                await self._begin()
             for start in range(0, len(data), PIECE):
                 await self.response.write(data[start:start + PIECE])
                 await self.request.writer.drain()  # aiohttp itself would wait only once twice as much is not taken
             self.last = asyncio.get_running_loop().time()
+        finally:
+            self.busy = False
 
     async def end(self, data: bytes = b"") -> None:
         """Write `data`, if any, as the last of the body."""
-        async with self._writing:
+        if self.busy:
+            await self._turn()
+        self.busy = True
+        try:
             await self._begin()
             await self.response.write_eof(data)
+        finally:
+            self.busy = False
 
     async def beat(self) -> None:
         """Write a comment: proxies cut silent connections after 60 s or so."""
         if not self.busy:
             await self.send(COMMENT)
+
+    async def _turn(self) -> None:
+        """Wait until the comment is written that is on its way: nothing else is written beside whoever answers."""
+        while self.busy:
+            assert self.beating is not None and not self.beating.done(), "only one may answer"
+            await asyncio.wait({self.beating})
 
     async def _begin(self) -> None:
         if not self.begun:

@@ -1,7 +1,12 @@
-"""What happens to every request: it gets an id, its failures get one shape, and its end gets a line in the log."""
+"""What happens to every request: it gets an id, its failures get one shape, and its end gets a line in the log.
+
+Those that have nothing to do afterwards are no coroutines: each of these is gone through again whenever a handler that
+waited goes on, which a stream does for every read.
+"""
 import logging
 import re
 import time
+from collections.abc import Awaitable
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
@@ -19,10 +24,10 @@ log = logging.getLogger("aioapp.requests")
 
 
 @web.middleware
-async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
+def identified(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
     """Name the request, before anything else happens to it."""
     identify(request)
-    return await handler(request)
+    return handler(request)
 
 
 def identify(request: web.Request) -> None:
@@ -45,10 +50,13 @@ async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def conforming(request: web.Request, handler: Handler) -> web.StreamResponse:
+def conforming(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
     """Refuse what aiohttp's parser lets pass and HTTP does not; what follows on the connection cannot be trusted."""
-    if (error := nonconformity(request)) is None:
-        return await handler(request)
+    error = nonconformity(request)
+    return handler(request) if error is None else refusing(error, request)
+
+
+async def refusing(error: AppError, request: web.Request) -> web.StreamResponse:
     if shape_of(request) == "aioapp":
         return refused(error, request_id=request[REQUEST_ID])
     response = error_response(request, error)
@@ -100,8 +108,12 @@ def restated(request: web.Request, error: web.HTTPException) -> web.Response:
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """A signal's receiver, not a middleware: it sees streams and sockets too, and before their headers are sent."""
-    if REQUEST_ID not in request:
-        identify(request)  # aiohttp refuses an Expect that it does not know before any middleware runs
+    try:
+        request_id = request[REQUEST_ID]
+    except KeyError:  # aiohttp refuses an Expect that it does not know before any middleware runs
+        identify(request)
+        request_id = request[REQUEST_ID]
     request[PREPARED] = True
-    response.headers["X-Request-ID"] = request[REQUEST_ID]
-    response.headers["X-Process-Time"] = f"{time.perf_counter() - request[BEGAN]:.6f}"
+    headers = response.headers
+    headers["X-Request-ID"] = request_id
+    headers["X-Process-Time"] = f"{time.perf_counter() - request[BEGAN]:.6f}"

@@ -3,11 +3,11 @@
 It gives exactly what the schema would, or says that it does not know: then the schema is asked, for its answer and for
 its errors. Of a schema that holds anything it does not know well (a field of another class, a hook), it knows nothing.
 """
-from collections.abc import Callable, Mapping
-from math import isfinite
+from collections.abc import Callable, Iterable, Mapping
+from math import inf, isfinite
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, missing
+from marshmallow import Schema, ValidationError, fields, missing, validate
 
 from aioapp.web.fields import Flag, Many, Number, Whole
 
@@ -16,6 +16,8 @@ EXACT = 2**53
 
 Take = Callable[[Any], Any]
 """The loaded value of one that is plain and valid. Raises `Unsure`, or what a validator raises."""
+Check = Callable[[Any], Any]
+"""Raises what a validator raises."""
 Quick = Callable[[Any], dict[str, Any] | None]
 """The loaded body, or None where the schema must be asked."""
 
@@ -73,20 +75,37 @@ def of_schema(schema: Schema, *, loads: Callable[..., Any]) -> Take:
 def of_field(field: fields.Field[Any], *, loads: Callable[..., Any]) -> Take:
     if field.pre_load or field.post_load or field.attribute is not None or callable(field.load_default):
         raise Unsure
-    checks = list(field.validators)
     inner = KINDS[type(field)](field, loads) if type(field) in KINDS else None
     if inner is None:
         raise Unsure
-    if not checks:
+    if not field.validators:
         return inner
+    sized = type(field) in SIZED
+    least, most, checks = bounds_of(field.validators, sized=sized)
 
     def take(value: Any) -> Any:
         found = inner(value)
+        if not least <= (len(found) if sized else found) <= most:
+            raise Unsure
         for check in checks:
             check(found)
         return found
 
     return take
+
+
+def bounds_of(validators: Iterable[Check], *, sized: bool) -> tuple[float, float, list[Check]]:
+    """What plain bounds allow, of the length where it is `sized`, else of the value; and what else is to be checked."""
+    least, most, others = -inf, inf, list[Check]()
+    for check in validators:
+        if type(check) is validate.Length and sized and check.equal is None:
+            least, most = max(least, check.min or 0), min(most, inf if check.max is None else check.max)
+        elif type(check) is validate.Range and not sized and check.min_inclusive and check.max_inclusive:
+            least = max(least, -inf if check.min is None else check.min)
+            most = min(most, inf if check.max is None else check.max)
+        else:
+            others.append(check)
+    return least, most, others
 
 
 def exactly(kind: type) -> Callable[[fields.Field[Any], Any], Take]:
@@ -131,6 +150,7 @@ def of_nested(field: fields.Field[Any], loads: Any) -> Take:
 
 MOST_ITEMS = 500
 """A longer list is the schema's to look at: it stops where it is too long, or where there is too much wrong with it."""
+SIZED = (fields.String, Many)
 KINDS: Mapping[type, Callable[[fields.Field[Any], Any], Take]] = {
     fields.String: exactly(str), Whole: exactly(int), Flag: exactly(bool), Number: of_number, Many: of_list,
     fields.Nested: of_nested,

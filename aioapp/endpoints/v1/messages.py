@@ -51,14 +51,14 @@ async def count_tokens(request: web.Request) -> web.Response:
 
 
 MESSAGES = Endpoint(
-    name="messages", method="POST", path="/v1/messages", handler=relay, tag="Anthropic's API", shape="anthropic",
+    name="messages", method="POST", path="/v1/messages", handler=relay, tag="Anthropic", shape="anthropic",
     summary="Claude's Messages API, passed on byte for byte", body=MessagesBody, example=EXAMPLE,
     description="For Claude Code and Anthropic's SDKs, with this server as their base URL and a key of it.",
     answers={200: {JSON: {"type": "object"}, "text/event-stream": STREAM}}, sample=MESSAGE,
     errors=UPSTREAM_ERRORS)
 
 COUNT_TOKENS = Endpoint(
-    name="countTokens", method="POST", path="/v1/messages/count_tokens", handler=count_tokens, tag="Anthropic's API",
+    name="countTokens", method="POST", path="/v1/messages/count_tokens", handler=count_tokens, tag="Anthropic",
     shape="anthropic", summary="How many tokens a prompt has", body=CountTokensBody,
     example={"model": EXAMPLE["model"], "messages": EXAMPLE["messages"]},
     description="It costs one request of your limit, and nothing else.", answers={200: {JSON: {"type": "object"}}},

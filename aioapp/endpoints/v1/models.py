@@ -92,12 +92,12 @@ async def shown(request: web.Request) -> web.Response:
 
 MODELS = (
     Endpoint(
-        name="listModels", path=PATH, handler=listed, tag="Anthropic's API", shape="anthropic",
+        name="listModels", path=PATH, handler=listed, tag="Anthropic", shape="anthropic",
         summary="The models that your key may use", answers={200: {"application/json": {"type": "object"}}},
         sample={"data": [MODEL], "has_more": False, "first_id": MODEL["id"], "last_id": MODEL["id"]},
         errors=UPSTREAM_ERRORS),
     Endpoint(
-        name="showModel", path=PATH + "/{id}", handler=shown, tag="Anthropic's API", shape="anthropic",
+        name="showModel", path=PATH + "/{id}", handler=shown, tag="Anthropic", shape="anthropic",
         summary="One model", answers={200: {"application/json": {"type": "object"}}}, sample=MODEL,
         errors=UPSTREAM_ERRORS),
 )

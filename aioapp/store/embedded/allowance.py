@@ -1,16 +1,12 @@
 """Limits and budgets of one machine: the limiter's turns, in which nobody is waited for on the event loop."""
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
-from aioapp.callers import Caller
+from aioapp.callers import Caller, Spent
 from aioapp.limits import Remaining
 from aioapp.store.embedded.board.purse import Stale
 from aioapp.store.embedded.board.turns import Busy
 from aioapp.store.embedded.limiter import Limiter, Reservation, patiently
 from aioapp.store.embedded.usage import EmbeddedUsage
-
-T = TypeVar("T")
 
 LOOKS = 5
 """How often the database is read anew for one call. Once does, but where others write for the same key meanwhile."""
@@ -24,26 +20,32 @@ class EmbeddedAllowance:
         self._usage = usage
 
     async def admit(self, caller: Caller) -> int:
-        return await self._turn(partial(self._limiter.admit, caller))
+        try:
+            return self._limiter.admit(caller)
+        except Busy:
+            return await patiently(partial(self._limiter.admit, caller), self._limiter)
 
     def refund(self, caller: Caller, counted: int) -> None:
         self._limiter.refund(caller, counted)
 
     async def reserve(self, caller: Caller, *, tokens: int, nanodollars: int) -> Reservation:
-        work = partial(self._limiter.reserve, caller, tokens, nanodollars=nanodollars)
         for _ in range(LOOKS):
             known = self._usage.known(caller)
             try:
-                return await self._turn(partial(work, spent=known))
+                return await self._reserve(caller, tokens=tokens, nanodollars=nanodollars, spent=known)
             except Stale:
                 await self._usage.refresh(unlike=known)
-        return await self._turn(partial(work, spent=self._usage.known(caller)))
+        return await self._reserve(caller, tokens=tokens, nanodollars=nanodollars, spent=self._usage.known(caller))
 
     async def remaining(self, caller: Caller) -> Remaining:
-        return await self._turn(partial(self._limiter.remaining, caller))
-
-    async def _turn(self, work: Callable[[], T]) -> T:
         try:
-            return work()
+            return self._limiter.remaining(caller)
         except Busy:
+            return await patiently(partial(self._limiter.remaining, caller), self._limiter)
+
+    async def _reserve(self, caller: Caller, *, tokens: int, nanodollars: int, spent: Spent | None) -> Reservation:
+        try:
+            return self._limiter.reserve(caller, tokens, nanodollars=nanodollars, spent=spent)
+        except Busy:
+            work = partial(self._limiter.reserve, caller, tokens, nanodollars=nanodollars, spent=spent)
             return await patiently(work, self._limiter)

@@ -94,13 +94,13 @@ class Limiter:
     def charge(self, caller: Caller, nanodollars: int) -> None:
         """So much was spent, and is not in the database yet. Raises nothing."""
         name = caller.account
-        self._turns.keep(name, self._turns.share(name).plus(Share(unwritten=nanodollars)))
+        self._turns.change(name, Share(unwritten=nanodollars))
         self._turns.owe(partial(self._tell, name=name))
 
     def written(self, charges: Mapping[tuple[str, str], int]) -> None:
         """What was charged is in the database now: so much of each account and day. Raises nothing."""
         for (name, day), nanodollars in charges.items():
-            self._turns.keep(name, self._turns.share(name).minus(Share(unwritten=nanodollars)))
+            self._turns.change(name, Share(unwritten=-nanodollars))
             self._turns.owe(partial(self._wrote, name=name, day=day, nanodollars=nanodollars))
 
     def mark(self) -> Mark | None:
@@ -141,15 +141,15 @@ class Limiter:
         if wanted is not None:
             budgets.learn(directory, account, second=second, wanted=wanted)
         rules.reserve(account, now, tokens=tokens, limits=caller.limits, wanted=wanted, ended=directory.board.ended)
-        held = Share(1, tokens, 0 if wanted is None else wanted.nanodollars)
-        share = self._turns.share(name).plus(held)
+        held = 0 if wanted is None else wanted.nanodollars
+        share = self._turns.share(name).plus(Share(1, tokens, held))
         directory.put(account, second, name=name, share=share)
         self._turns.keep(name, share)
-        return Reservation(partial(self._settle, name=name, held=held, budgeted=wanted is not None))
+        return Reservation(partial(self._settle, name=name, reserved=tokens, held=held, budgeted=wanted is not None))
 
-    def _settle(self, tokens: int, nanodollars: int, *, name: str, held: Share, budgeted: bool) -> None:
-        spent = Share(unwritten=nanodollars if budgeted else 0)
-        self._turns.keep(name, self._turns.share(name).minus(held).plus(spent))
+    def _settle(
+            self, tokens: int, nanodollars: int, *, name: str, reserved: int, held: int, budgeted: bool) -> None:
+        self._turns.change(name, Share(-1, -reserved, -held, nanodollars if budgeted else 0))
         self._turns.owe(partial(self._used, name=name, tokens=min(tokens, MOST)))
 
     def _refund(self, directory: Directory, second: int, *, name: str, counted: int) -> None:

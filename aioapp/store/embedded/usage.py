@@ -80,7 +80,7 @@ class EmbeddedUsage:
             return None
         at = self._clock()
         period = caller.budget.period(at)
-        written = self._written[caller.key or "", period]
+        written = self._written.get((caller.key or "", period), 0)
         return Spent(at=at, period=period, nanodollars=written, mark=self._mark)
 
     async def spent(self, caller: Caller) -> int:

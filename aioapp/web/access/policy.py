@@ -59,7 +59,8 @@ def set_access(app: web.Application, route: web.AbstractRoute, *, access: Access
 @web.middleware
 async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let the request pass as its route says, and note who asks."""
-    services, access = request.app[SERVICES], wanted(request)
+    app = request.app
+    services, access = app[SERVICES], wanted(request, app)
     request[ALLOWANCE] = services.allowance
     rebinding_refused(request, services)
     if access in ("open", "custom") or is_preflight(request):
@@ -73,27 +74,24 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
         if not is_local(request) or is_foreign(request):
             request[CALLER] = services.authenticator.administrator(shown(request))
     else:
-        request[CALLER] = authenticate(request, services)
-    if access == "metered":
-        counted = await services.allowance.admit(request[CALLER])
-        request[ADMISSION] = Admission(caller=request[CALLER], request_id=request[REQUEST_ID], counted=counted)
+        caller = services.authenticator.authenticate(shown(request), peer=partial(peer_of, request))
+        request[CALLER] = caller
+        if access == "metered":
+            counted = await services.allowance.admit(caller)
+            request[ADMISSION] = Admission(caller=caller, request_id=request[REQUEST_ID], counted=counted)
     response = await handler(request)
     if access == "admin" and not response.prepared:
         response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")  # caches do not see that a cookie let it in
     return response
 
 
-def wanted(request: web.Request) -> Access:
+def wanted(request: web.Request, app: web.Application) -> Access:
     resource = request.match_info.route.resource
     if resource is None:
         return "authenticated"
     method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
-    known = request.app[ACCESS]
+    known = app[ACCESS]
     return known.get((resource, request.method)) or known.get((resource, method), "metered")
-
-
-def authenticate(request: web.Request, services: Services) -> Caller:
-    return services.authenticator.authenticate(shown(request), peer=partial(peer_of, request))
 
 
 async def administrator(request: web.Request) -> Caller:

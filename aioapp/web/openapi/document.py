@@ -20,7 +20,7 @@ from aioapp.web.schemas import FAILED, INVALID, AnthropicErrorAnswer, ErrorAnswe
 
 TAGS = (
     {"name": "Claude", "description": "Ask Claude."},
-    {"name": "Anthropic's API", "description": "For programs that speak to Claude themselves."},
+    {"name": "Anthropic", "description": "For programs that speak to Claude themselves."},
     {"name": "Server", "description": "How the server is."},
     {"name": "Administration", "description": "Keys and accounts, for admin keys."},
 )

@@ -126,8 +126,7 @@ class Connection(web.RequestHandler):
 
     def check(self, now: float) -> str | None:
         """Do what must be done by `now`. Gives what the caller failed to do in time, if it was that."""
-        link = self._link
-        if link is None:
+        if (link := self._link) is None:
             return None
         if self._backlog.is_stuck(link, now):
             link.abort()  # to close it in order would wait for a reader that does not read
@@ -176,7 +175,7 @@ class Connection(web.RequestHandler):
         """Some of a body has come, or of requests that wait behind the one that is handled."""
         if self._messages and sum(size_of(message) for message, _ in self._messages) > LARGEST_HEAD:
             return self._link.abort() if self._link else None  # an answer is under way: nothing can be said
-        self._head += 0 if self._body.is_eof() else len(data)
+        self._head += len(data) if data and not self._body.is_eof() else 0  # none: aiohttp looks again at what it has
         if self._head > self._largest and self._phase == "unread":
             self.force_close()
         elif self._head > self._largest and not self._late:

@@ -63,6 +63,7 @@ class Runner(web.AppRunner):
 def begun(make: Callable[..., web.BaseRequest], *parts: Any) -> web.BaseRequest:
     """Make a request, which is what happens to every one that is about to be handled, and tell its connection."""
     request = make(*parts)
-    if isinstance(request.protocol, Connection) and (error := request.protocol.begin(request)):
+    connection = request.protocol
+    if isinstance(connection, Connection) and (error := connection.begin(request)):
         request[REFUSED] = error
     return request

@@ -63,14 +63,18 @@ class Account:
         used = self._words[self._at + USED]
         return not used or not 0 <= second + 1 - used <= SPAN
 
-    def check(self) -> None:
-        """Raises `Damaged` where the words cannot be what was written here."""
+    def check(self, key: Key | None = None) -> bool:
+        """Whether it is that of `key`, if one is given. Raises `Damaged` where it is, and its words cannot be what was
+        written here."""
         words = self._words[self._at:self._at + RINGS].tolist()
+        if key is not None and (words[KEY], words[KEY + 1]) != key:
+            return False
         _, _, head, length, total, _, _, head_2, length_2, total_2 = words[REQUESTS:]
         if (min(words[USED:]) < 0 or words[LATEST] > self._words[MOMENT]
                 or head >= STEPS or length > STEPS or (total and not length)
                 or head_2 >= STEPS or length_2 > STEPS or (total_2 and not length_2)):
             raise Damaged("a count is less than nothing, or beyond its bounds")
+        return True
 
     def begin(self, key: Key, second: int) -> None:
         """Be the account of `key` from now on. What the overflow counts may be its own, so it counts here too."""

@@ -37,10 +37,10 @@ def learn(directory: Directory, account: Account, *, second: int, wanted: Wanted
 
 
 def refused(purse: Purse, wanted: Wanted) -> BudgetSpent | None:
-    spent, held, budget = purse.spent, purse.held, wanted.budget
-    if spent + held + wanted.nanodollars <= budget.nanodollars:
+    budget, more = wanted.budget, wanted.nanodollars
+    if purse.taken + more <= budget.nanodollars:
         return None
-    return BudgetSpent(refusal(budget, spent=spent, held=held, wanted=wanted.nanodollars, at=wanted.spent.at))
+    return BudgetSpent(refusal(budget, spent=purse.spent, held=purse.held, wanted=more, at=wanted.spent.at))
 
 
 def refusal(budget: Budget, *, spent: int, held: int, wanted: int, at: datetime) -> str:

@@ -77,8 +77,11 @@ class Directory:
         if name == self._checked_name:
             return self._checked
         known = self._known.get(name)
-        account = known[0] if known is not None and known[0].is_of(known[1]) else self._sought(name, second)
-        account.check()
+        if known is not None and known[0].check(known[1]):
+            account = known[0]
+        else:
+            account = self._sought(name, second)
+            account.check()
         self._checked_name, self._checked = name, account
         return account
 

@@ -39,6 +39,12 @@ class Purse:
         return int(self._words[self._at + HELD])
 
     @property
+    def taken(self) -> int:
+        """What is spent or set aside."""
+        words, at = self._words, self._at
+        return int(words[at + WRITTEN] + words[at + UNWRITTEN] + words[at + LOST] + words[at + HELD])
+
+    @property
     def spent(self) -> int:
         words, at = self._words, self._at
         return int(words[at + WRITTEN] + words[at + UNWRITTEN] + words[at + LOST])

@@ -114,6 +114,10 @@ class Turns:
     def share(self, name: str) -> Share:
         return self.shares.get(name, NOTHING)
 
+    def change(self, name: str, more: Share) -> None:
+        """This process has so much more in flight of this account, or less. The board is to be told as well."""
+        self.keep(name, self.shares.get(name, NOTHING).plus(more))
+
     def keep(self, name: str, share: Share) -> None:
         """This process has so much in flight of this account from now on. The board is to be told as well."""
         if any(share):

@@ -40,7 +40,9 @@ class Window:
 
     def add(self, second: int, amount: int) -> None:
         words, at = self._words, self._at
-        total, length, head = self.total(second), words[at + LENGTH], words[at + HEAD]
+        if not second - SPAN <= words[at + FIRST] <= words[at + LAST] <= second:
+            self.total(second)  # lets go of what is over
+        length, head = words[at + LENGTH], words[at + HEAD]
         if length and words[at + LAST] == second:
             words[self._ring + 2 * ((head + length - 1) % STEPS) + 1] += amount
         else:
@@ -50,7 +52,7 @@ class Window:
             if not length:
                 words[at + FIRST] = second
             words[at + LENGTH] = length + 1
-        words[at + TOTAL] = total + amount
+        words[at + TOTAL] += amount
 
     def take(self, second: int, amount: int) -> None:
         """Take out again what was added in `second`, if it is still counted."""
