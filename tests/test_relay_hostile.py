@@ -275,3 +275,17 @@ async def test_no_header_passes_in_either_direction_that_is_not_on_its_list(
             "content-type": "text/event-stream" if live else "application/json"}
         assert "secret" not in str(told)
         assert not any(hidden in caplog.text for hidden in (key, "sk-canary-key", "aioapp_admin"))
+
+
+@pytest.mark.parametrize("kind, passed", [
+    ("application/json", "application/json"), ("Application/JSON; charset=UTF-8", "Application/JSON; charset=UTF-8"),
+    ("application/json; charset=utf-7", "application/json"), ("application/json;charset=utf-16", "application/json"),
+    ("application/x-www-form-urlencoded", "application/json"), ("multipart/form-data; boundary=x", "application/json")])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_claude_reads_a_body_as_what_it_was_looked_at(
+        path: str, kind: str, passed: str, serve: Serve, http: aiohttp.ClientSession) -> None:
+    async with upstream(answering(200, live=False)) as claude:
+        url = await serve(claude.url)
+        async with http.post(url + path, data=PLAIN, headers={"Content-Type": kind}) as answer:
+            assert answer.status == 200
+        assert claude.seen[0].headers["content-type"] == passed

@@ -1,4 +1,5 @@
 """The fourth form of an answer: Claude's own, byte for byte, to whoever speaks Claude's own API."""
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
@@ -20,6 +21,7 @@ EVENTS, JSON = "text/event-stream; charset=utf-8", "application/json"
 UNBUFFERED = {hdrs.CACHE_CONTROL: "no-cache", "X-Accel-Buffering": "no"}
 GOING_ON = ("anthropic-", "x-claude-code-", "x-stainless-")
 """Prefixes of the headers that go on to Claude."""
+UTF_8 = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
 ALSO = {"x-app": "x-app", "user-agent": "User-Agent", "content-type": "Content-Type", "accept": "Accept"}
 
 
@@ -51,6 +53,8 @@ def going_on(headers: CIMultiDictProxy[str]) -> dict[str, str]:
         value = ", ".join(headers.getall(given))
         if (name in ALSO or name.startswith(GOING_ON)) and name not in hop and value.isprintable():
             found[ALSO.get(name, name)] = value
+    if not UTF_8.fullmatch(found.get("Content-Type", JSON)):
+        found["Content-Type"] = JSON  # as that it was looked at, so Claude must not read anything else in it
     return found
 
 
