@@ -99,5 +99,5 @@ MODELS = (
     Endpoint(
         name="showModel", path=PATH + "/{id}", handler=shown, tag="Anthropic", shape="anthropic",
         summary="One model", answers={200: {"application/json": {"type": "object"}}}, sample=MODEL,
-        errors=UPSTREAM_ERRORS),
+        errors=(NotFound, *UPSTREAM_ERRORS)),
 )
