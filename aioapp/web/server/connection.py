@@ -44,7 +44,6 @@ class Connection(web.RequestHandler):
         self._heads = Heads()
         self._late, self._head, self._largest, self._due = False, 0, LARGEST_BODY, inf
         self._backlog = Backlog(patience=deadlines.stall)
-        self._due = inf
         self._enter("opened", deadlines.first_byte)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -178,6 +177,7 @@ class Connection(web.RequestHandler):
             return self._link.abort() if self._link else None  # an answer is under way: nothing can be said
         self._head += len(data) if data and not self._body.is_eof() else 0  # none: aiohttp looks again at what it has
         if self._head > self._largest and self._phase == "unread":
+            self._body.feed_eof()  # else aiohttp, which passes over it, would take the end for a fault
             self.force_close()
         elif self._head > self._largest and not self._late:
             self._fail_body(too_large(self._largest))
