@@ -2,16 +2,18 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 from yarl import URL
 
 from aioapp.endpoints import endpoints
 from tests.conftest import Serve
+from tests.keyed import make_key, shown
 from tests.upstreams import MESSAGE, Connection, Script, upstream, whole
 
 BODY: Mapping[str, Any] = {"model": "claude-sonnet-5-5", "max_tokens": 5, "messages": []}
@@ -142,3 +144,29 @@ async def test_an_answer_goes_on_byte_for_byte(serve: Serve, http: aiohttp.Clien
         url = await serve(claude.url)
         async with http.post(url + "/v1/messages", json=BODY) as answer:
             assert (answer.status, await answer.read()) == (200, body)
+
+
+@pytest.mark.parametrize("key, size, status", [("", 2**23, 401), ("web", 33 * 2**20, 413)])
+async def test_whoever_sends_all_of_a_large_body_first_can_read_why_it_was_refused(
+        key: str, size: int, status: int, serve: Serve) -> None:
+    headers = shown(make_key("web")) if key else {"X-API-Key": make_key("web") + "x"}
+    url = await serve("http://127.0.0.1:9")
+    async with httpx.AsyncClient() as client:  # as Anthropic's SDK does
+        answer = await client.post(url + "/v1/messages", content=b" " * size, headers=headers)
+    assert (answer.status_code, is_anthropic(answer.json())) == (status, True)
+
+
+async def test_whoever_leaves_within_a_body_that_nobody_reads_is_no_fault_of_ours(
+        serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    url = await serve("http://127.0.0.1:9")
+    for _ in range(5):
+        where = URL(url)
+        _, writer = await asyncio.open_connection(where.host, where.port)
+        writer.write(b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000000\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:  # until it has had enough
+                writer.write(b" " * 2**20)
+                await writer.drain()
+        writer.close()
+    await asked(url, b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

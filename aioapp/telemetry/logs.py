@@ -12,6 +12,8 @@ from aioapp.settings import Settings
 
 requests = logging.getLogger("aioapp.requests")
 
+LEFT = ("Connection closed.",)
+"""What aiohttp says where a caller leaves within a body that nobody reads."""
 JSON = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 
 
@@ -155,8 +157,10 @@ def server_logger() -> logging.Logger:
 
 
 def without_quotes(entry: logging.LogRecord) -> bool:
-    """Name the class of a failure and leave out its text, unless it is a fault of ours."""
+    """Name the class of a failure and leave out its text, unless it is a fault of ours. That a caller left is none."""
     error = entry.exc_info[1] if entry.exc_info else None
+    if isinstance(error, RuntimeError) and error.args == LEFT:
+        return False
     if error is not None and type(error).__module__.startswith("aiohttp."):
         entry.msg, entry.args = f"Not HTTP as we know it: {type(error).__name__}", ()
         entry.exc_info = entry.exc_text = None

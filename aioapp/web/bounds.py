@@ -9,6 +9,9 @@ LEAST_TAKEN = 2**14
 """Bytes of what waits for a caller that it must take within the deadline for that."""
 LARGEST_BODY = 2**22
 """Bytes of a body on the wire, where it may come in chunks; a mebibyte of it is taken."""
+MOST_UNREAD = 2**26
+"""Bytes of a body that nobody reads which are passed over: many clients send all of it before they read why it was
+refused, and to close on them would take that away (RFC 9112 §9.6). aiohttp takes seconds for it, at most."""
 SLOWEST = 2**19
 """Bytes a second of a body that is allowed to be large: so much longer it may take to arrive."""
 MOST_UNSENT = 2**14

@@ -16,7 +16,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from aioapp.errors import AppError, RequestTimeout
 from aioapp.web.server.backlog import Backlog
-from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD, LAST_WORDS, SLOWEST, Deadlines
+from aioapp.web.bounds import LARGEST_BODY, LARGEST_HEAD, LAST_WORDS, MOST_UNREAD, SLOWEST, Deadlines
 from aioapp.web.server.masking import Guarded, Heads, Reader
 from aioapp.web.refusal import farewell, head_too_large, reason_of, refused, size_of, too_large, turn_away
 
@@ -37,13 +37,11 @@ class Connection(web.RequestHandler):
             leave: Callable[["Connection"], None], deadlines: Deadlines, clock: Callable[[], float], **options: Any,
     ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
-        self._count_in, self._count_out = enter, leave
-        self._deadlines, self._clock = deadlines, clock
+        self._count_in, self._count_out, self._deadlines, self._clock = enter, leave, deadlines, clock
         self._link: asyncio.Transport | None = None  # aiohttp lets go of its own before everything is sent
         self._body: StreamReader = EMPTY_PAYLOAD
-        self._heads = Heads()
+        self._heads, self._backlog = Heads(), Backlog(patience=deadlines.stall)
         self._late, self._head, self._largest, self._due = False, 0, LARGEST_BODY, inf
-        self._backlog = Backlog(patience=deadlines.stall)
         self._enter("opened", deadlines.first_byte)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,6 +96,8 @@ class Connection(web.RequestHandler):
             else:
                 # aiohttp passes over the rest of a body that nobody has read, for a while; it is no new request.
                 self._enter("idle" if self._body.is_eof() else "unread", self._deadlines.idle)
+                if self._phase == "unread" and request.content_length is not None:
+                    self._largest = MOST_UNREAD  # without chunks, it costs next to nothing
             if self._late:
                 self.force_close()  # aiohttp would wait for the rest of the body
 
