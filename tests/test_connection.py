@@ -241,18 +241,6 @@ async def test_requests_go_on_after_a_body_that_nobody_read(stack: AsyncExitStac
     assert (await caller.answer())[0].startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_body_that_nobody_read_and_that_has_no_end_is_cut_and_is_no_fault_of_ours(
-        stack: AsyncExitStack, caplog: pytest.LogCaptureFixture) -> None:
-    server, _ = await house(stack)
-    caller = await call(server, stack, b"POST /nonesuch HTTP/1.1\r\nHost: localhost\r\n"
-                                       b"Transfer-Encoding: chunked\r\n\r\n")
-    assert (await caller.answer())[0].startswith(b"HTTP/1.1 404 ")
-    caller.say(b"%x\r\n" % (2 * LARGEST_BODY) + bytes(2 * LARGEST_BODY))
-    await caller.rest()
-    await until(lambda: not server.connections.open)
-    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
-
-
 @pytest.mark.parametrize("path", [b"/big", b"/docs/assets/redoc.js", b"/docs/assets/swagger_bundle.js"])
 async def test_a_caller_who_does_not_read_is_hung_up_on(stack: AsyncExitStack, path: bytes) -> None:
     server, _ = await house(stack)

@@ -177,7 +177,6 @@ class Connection(web.RequestHandler):
             return self._link.abort() if self._link else None  # an answer is under way: nothing can be said
         self._head += len(data) if data and not self._body.is_eof() else 0  # none: aiohttp looks again at what it has
         if self._head > self._largest and self._phase == "unread":
-            self._body.feed_eof()  # else aiohttp, which passes over it, would take the end for a fault
             self.force_close()
         elif self._head > self._largest and not self._late:
             self._fail_body(too_large(self._largest))
