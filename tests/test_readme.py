@@ -283,14 +283,14 @@ def test_the_prices_are_such_as_the_server_takes() -> None:
 def test_prices_and_bounds_that_are_told_are_those_of_the_code() -> None:
     assert "charged 15 / 75" in README
     assert DEFAULT_PRICES.cost("nonesuch", Usage(output_tokens=1_000_000)) == 75 * NANO
-    million, hour = 1_000_000, Billing(hour=1_000_000)
-    for model, *amounts, times in table("priced model"):
-        kinds = (Usage(million), Usage(0, million), Usage(0, 0, 0, million), Usage(0, 0, million),
-                 Usage(0, 0, million, billing=hour))
+    most, hour = 100_000, Billing(hour=100_000)
+    for model, *amounts, times, more in table("priced model"):
+        kinds = (Usage(most), Usage(0, most), Usage(0, 0, 0, most), Usage(0, 0, most), Usage(0, 0, most, billing=hour))
         costs = [DEFAULT_PRICES.cost(model, usage) for usage in kinds]
-        assert costs == [Decimal(amount) * NANO for amount in amounts]
-        fast = Usage(million, billing=Billing(fast=True))
+        assert costs == [Decimal(amount) * NANO / 10 for amount in amounts]
+        fast = Usage(most, billing=Billing(fast=True))
         assert DEFAULT_PRICES.cost(model, fast) == costs[0] * int(times.strip("× |"))
+        assert DEFAULT_PRICES.cost(model, Usage(2 * most)) == 2 * costs[0] * int(more.strip("× |"))
         assert DEFAULT_PRICES.name(model) == f"{model}*"
     assert f"{BYTES_A_TOKEN} bytes a token" in README
 

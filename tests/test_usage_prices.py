@@ -34,15 +34,18 @@ TABLE = {
 }
 """By model: dollars for a million tokens of input, output, writes for five minutes and for an hour, and reads."""
 OPUS, SONNET, HAIKU, FABLE = "claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "claude-fable-5-2"
+SHARE = 10
+"""Of a million tokens, a tenth is asked for: for some models, a longer prompt costs more."""
+FEW = MILLION // SHARE
 KINDS = (
-    Usage(input_tokens=MILLION), Usage(output_tokens=MILLION), Usage(cache_creation_input_tokens=MILLION),
-    Usage(cache_creation_input_tokens=MILLION, billing=Billing(hour=MILLION)), Usage(cache_read_input_tokens=MILLION))
+    Usage(input_tokens=FEW), Usage(output_tokens=FEW), Usage(cache_creation_input_tokens=FEW),
+    Usage(cache_creation_input_tokens=FEW, billing=Billing(hour=FEW)), Usage(cache_read_input_tokens=FEW))
 
 
 @pytest.mark.parametrize("model", TABLE)
 def test_a_million_tokens_cost_what_the_list_says(model: str) -> None:
     costs = [DEFAULT_PRICES.cost(model, usage) for usage in KINDS]
-    assert costs == [Decimal(dollars) * NANO for dollars in TABLE[model]]
+    assert costs == [Decimal(dollars) * NANO / SHARE for dollars in TABLE[model]]
 
 
 @pytest.mark.parametrize("model", TABLE)
@@ -51,7 +54,7 @@ def test_a_million_tokens_cost_what_the_list_says(model: str) -> None:
 def test_the_place_and_the_batch_change_the_price_of_every_token(
         model: str, billing: Any, times: str) -> None:
     costs = [DEFAULT_PRICES.cost(model, replace(usage, billing=replace(usage.billing, **billing))) for usage in KINDS]
-    assert costs == [Decimal(dollars) * Decimal(times) * NANO for dollars in TABLE[model]]
+    assert costs == [Decimal(dollars) * Decimal(times) * NANO / SHARE for dollars in TABLE[model]]
 
 
 @pytest.mark.parametrize(("model", "dollars"), [
@@ -60,7 +63,7 @@ def test_the_place_and_the_batch_change_the_price_of_every_token(
     (HAIKU, ["0.1", "0.5", "0.125", "0.2", "0.01"]), ("claude-sonnet-4-6", ["3", "15", "3.75", "6", "0.3"])])
 def test_fast_mode_costs_twice_where_there_is_one(model: str, dollars: list[str]) -> None:
     fast = [replace(usage, billing=replace(usage.billing, fast=True)) for usage in KINDS]
-    assert [DEFAULT_PRICES.cost(model, usage) for usage in fast] == [Decimal(each) * NANO for each in dollars]
+    assert [DEFAULT_PRICES.cost(model, usage) for usage in fast] == [Decimal(each) * NANO / SHARE for each in dollars]
 
 
 def test_a_search_costs_a_cent_whatever_the_tokens_cost() -> None:
@@ -178,15 +181,15 @@ def test_a_strict_budget_sets_aside_for_a_raw_prompt_what_it_may_cost_on_any_ter
     ('"input": 4, "output": 20, "cache_write_1h": 9', ["4", "20", "5", "9", "0.4"])])
 def test_what_a_table_does_not_tell_follows_from_what_it_does(entry: str, dollars: list[str]) -> None:
     table = parse_prices('{"m": {%s}}' % entry)
-    assert [table.cost("m", usage) for usage in KINDS] == [Decimal(each) * NANO for each in dollars]
+    assert [table.cost("m", usage) for usage in KINDS] == [Decimal(each) * NANO / SHARE for each in dollars]
     special = replace(KINDS[0], billing=Billing(fast=True, us=True, searches=1))
-    assert table.cost("m", special) == 4_400_000_000 + 10_000_000
+    assert table.cost("m", special) == 440_000_000 + 10_000_000
 
 
 def test_a_table_may_tell_the_price_of_fast_mode_of_the_place_and_of_searches() -> None:
     table = parse_prices('{"m": {"input": 4, "output": 20, "fast": 6, "us": 1, "web_search": 0.005}}')
     usage = replace(KINDS[0], billing=Billing(fast=True, us=True, searches=2))
-    assert table.cost("m", usage) == 24 * NANO + 10_000_000
+    assert table.cost("m", usage) == 24 * NANO // SHARE + 20_000_000 // 2
 
 
 def test_counts_below_zero_take_nothing_off() -> None:
@@ -226,7 +229,7 @@ def test_names_that_callers_make_up_are_not_remembered_for_ever() -> None:
     assert table._row.cache_info().currsize <= 512  # type: ignore[attr-defined]
 
 
-ENTRY = '"m" needs input and output, and takes cache_read, cache_write, cache_write_1h, fast, us, web_search'
+ENTRY = '"m" needs input and output, and takes cache_read, cache_write, cache_write_1h, fast, long, us, web_search'
 TIMES = "is not a number of times, from 0 to a million, with at most 9 decimals"
 NUMBER = "is not in dollars, from 0 to a million, with at most 9 decimals"
 
@@ -251,3 +254,16 @@ def test_a_table_that_cannot_be_used_is_one_clear_line(text: str, said: str) -> 
     with pytest.raises(ValueError) as failed:
         parse_prices(text)
     assert str(failed.value) == f"a table of prices: {said}"
+
+
+@pytest.mark.parametrize(("usage", "dollars"), [
+    (Usage(100_000), "0.01"), (Usage(100_001), "0.0500005"), (Usage(0, 0, 0, 200_000), "0.01"),
+    (Usage(0, 0, 200_000), "0.125"), (Usage(0, 0, 200_000, billing=Billing(hour=200_000)), "0.20"),
+    (Usage(200_000, 10_000), "0.125"), (Usage(60_000, 0, 0, 60_000), "0.033"), (Usage(100_000, 1_000_000), "0.51")])
+def test_a_prompt_of_more_than_a_hundred_thousand_tokens_costs_haiku_five_times_as_much(
+        usage: Usage, dollars: str) -> None:
+    """As Claude Code 2.1.332 reckons, which was let to price such usage."""
+    assert DEFAULT_PRICES.cost("claude-haiku-5-5", usage) == Decimal(dollars) * NANO
+    most = DEFAULT_PRICES.most("claude-haiku-5-5", input=usage.total - usage.output_tokens, output=usage.output_tokens,
+                               hour=True)
+    assert most >= DEFAULT_PRICES.cost("claude-haiku-5-5", usage)

@@ -13,7 +13,7 @@ from aioapp.upstream.stream import LARGEST_ANSWER, LINGER, TOO_LARGE, is_plain, 
 from aioapp.upstream.transport import Response
 
 PASSED_ON = frozenset({"content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"})
-OF_THE_ACCOUNT = ("anthropic-organization-id", "anthropic-ratelimit-")
+OF_THE_ACCOUNT = ("anthropic-organization-id", "anthropic-workspace-id", "anthropic-ratelimit-")
 """Whose account this is, and what is left of it, is no business of whoever holds one of our keys."""
 NOTHING = "Claude's answer is empty."
 ERRORS = range(400, 600)

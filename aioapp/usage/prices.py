@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from aioapp.callers import matching
 from aioapp.messages.billing import Usage
-from aioapp.usage.rates import MILLION, Price, price
+from aioapp.usage.rates import LONG, MILLION, Price, price
 
 REMEMBERED = 512
 """Names of models whose price is not looked up again. Callers choose names, so there must be an end to them."""
 DEAREST = Decimal(MILLION)
 FINEST = Decimal("1e-9")
 NEEDED = {"input", "output"}
-TIMES = {"fast", "us"}
+TIMES = {"fast", "us", "long"}
 KINDS = NEEDED | TIMES | {"cache_write", "cache_write_1h", "cache_read", "web_search"}
 
 
@@ -38,10 +38,9 @@ class Prices:
 
     def cost(self, model: str, usage: Usage) -> int:
         """What an answer of `model` costs, in nanodollars, rounded up."""
-        billing = usage.billing
-        if billing.iterations or billing.searches or billing.fast or billing.us or billing.batch:
+        billing, price = usage.billing, self._row(model).price
+        if billing.iterations or billing.searches or billing.fast or billing.us or billing.batch or price.long != 1:
             return ceil(self._exact(model, usage))
-        price = self._row(model).price
         return -(-price.tokens(usage) // price.parts)
 
     def most(self, model: str, *, input: int, output: int, hour: bool = False, fast: bool = False) -> int:
@@ -54,6 +53,8 @@ class Prices:
         price = self._row(model).price
         parts = input * (price.dearest_1h if hour else price.dearest) + output * price.output
         over, under = price.raised_fast if fast else price.raised
+        if input > LONG and price.long > 1:
+            over, under = over * price.long.numerator, under * price.long.denominator
         return -(-parts * over // under)
 
     def name(self, model: str) -> str:
@@ -73,7 +74,7 @@ class Prices:
         searches = billing.searches * price.search
         if billing.iterations:
             return sum((self._exact(name or model, part) for name, part in billing.iterations), searches)
-        return Fraction(price.tokens(usage), price.parts) * price.times(billing) + searches
+        return Fraction(price.tokens(usage), price.parts) * price.times(usage) + searches
 
     def _find(self, model: str) -> Row:
         return next((row for row in self._rows if row.matches.fullmatch(model)), self._rows[-1])
@@ -83,7 +84,7 @@ TWICE = Fraction(2)
 DEFAULT_PRICES = Prices({
     "claude-opus-5-5*": price(input=Decimal(4), output=Decimal(20), cache_read=Decimal("0.2"), fast=TWICE),
     "claude-sonnet-5-5*": price(input=Decimal(2), output=Decimal(10), cache_read=Decimal("0.1")),
-    "claude-haiku-5-5*": price(input=Decimal("0.1"), output=Decimal("0.5")),
+    "claude-haiku-5-5*": price(input=Decimal("0.1"), output=Decimal("0.5"), long=Fraction(5)),
     "claude-fable-5-2*": price(input=Decimal(8), output=Decimal(40), cache_read=Decimal("0.2"), fast=TWICE),
     "claude-sonnet-4-6*": price(input=Decimal(3), output=Decimal(15)),
     "*": price(input=Decimal(15), output=Decimal(75), fast=TWICE, guess=True),
@@ -95,7 +96,8 @@ that there ever was, so that a budget holds for it too."""
 def parse_prices(text: str) -> Prices:
     """The defaults with other prices before them: `{"pattern": {"input": 2, "output": 10}, …}`, in dollars per million
     tokens, with `cache_write`, `cache_write_1h` and `cache_read` where they are not as usual, `web_search` in dollars
-    for one, and `fast` and `us`, which say how many times the price fast mode and the United States cost.
+    for one, and `fast`, `us` and `long`, which say how many times the price fast mode, the United States and a long
+    prompt cost.
 
     Raises `ValueError` with one line that says what is wrong.
     """

@@ -4,7 +4,7 @@ from fractions import Fraction
 from math import lcm
 from typing import NamedTuple
 
-from aioapp.messages.billing import Billing, Usage
+from aioapp.messages.billing import Usage
 from aioapp.money import NANO
 
 MILLION = 1_000_000
@@ -19,13 +19,17 @@ SEARCH = Decimal("0.01")
 """Dollars for a search of the web, whatever the model (https://platform.claude.com/docs/en/about-claude/pricing)."""
 
 
+LONG = 100_000
+"""Tokens of a prompt, those read from and written to the cache included; one that has more may cost more."""
+
+
 class Price(NamedTuple):
     """What a token costs, by kind, in whole `parts` of a nanodollar: so it is whole numbers, however odd the price.
 
-    `search` is the nanodollars for a search of the web; `fast` and `us` are how many times the tokens' price fast mode
-    and the United States cost. `dearest` is the most that a token of input may cost, `dearest_1h` the same where it may
-    be kept for an hour; `raised` and `raised_fast` are the most that such parts may come to, as a fraction of
-    nanodollars in two whole numbers. `guess` says that the price is not known.
+    `search` is the nanodollars for a search of the web; `fast`, `us` and `long` are how many times the tokens' price
+    fast mode, the United States and a prompt of more than `LONG` tokens cost. `dearest` is the most that a token of
+    input may cost, `dearest_1h` the same where it may be kept for an hour; `raised` and `raised_fast` are the most that
+    such parts may come to, as a fraction of nanodollars in two whole numbers. `guess` says that the price is not known.
     """
 
     input: int
@@ -37,6 +41,7 @@ class Price(NamedTuple):
     search: Fraction
     fast: Fraction
     us: Fraction
+    long: Fraction
     dearest: int
     dearest_1h: int
     raised: tuple[int, int]
@@ -50,16 +55,18 @@ class Price(NamedTuple):
                 + max(usage.cache_creation_input_tokens - hour, 0) * self.cache_write + hour * self.cache_write_1h
                 + max(usage.cache_read_input_tokens, 0) * self.cache_read)
 
-    def times(self, billing: Billing) -> Fraction:
+    def times(self, usage: Usage) -> Fraction:
         """What the tokens' price is multiplied by."""
+        billing = usage.billing
         times = self.fast if billing.fast else Fraction(1)
+        times *= self.long if usage.total - usage.output_tokens > LONG else 1
         return times * (self.us if billing.us else 1) * (BATCH if billing.batch else 1)
 
 
 def price(
         *, input: Amount, output: Amount, cache_write: Amount | None = None, cache_write_1h: Amount | None = None,
         cache_read: Amount | None = None, web_search: Amount = SEARCH, fast: Amount = Fraction(1), us: Amount = US,
-        guess: bool = False,
+        long: Amount = Fraction(1), guess: bool = False,
 ) -> Price:
     """A price that is told in dollars: per million tokens, and for one search.
 
@@ -78,6 +85,6 @@ def price(
     raised_fast = raised * max(Fraction(fast), Fraction(1))
     return Price(
         input=read, output=written, cache_write=short, cache_write_1h=hour, cache_read=cached, parts=parts,
-        search=Fraction(web_search) * NANO, fast=Fraction(fast), us=Fraction(us), dearest=dearest,
+        search=Fraction(web_search) * NANO, fast=Fraction(fast), us=Fraction(us), long=Fraction(long), dearest=dearest,
         dearest_1h=max(dearest, hour), raised=raised.as_integer_ratio(), raised_fast=raised_fast.as_integer_ratio(),
         guess=guess)
