@@ -13,6 +13,7 @@ from aioapp.store.embedded.errors import reason
 from aioapp.store.embedded.key_store import EmbeddedKeys
 from aioapp.store.embedded.limiter import Limiter
 from aioapp.store.embedded.marker import check_new
+from aioapp.store.embedded.outages import Outages
 from aioapp.store.embedded.usage import EmbeddedUsage
 
 
@@ -50,10 +51,11 @@ async def open_store(path: Path, *, create: bool, quiet: bool = False) -> AsyncI
     A database that cannot be used is no failure here: it is tried again and again, and callers are told meanwhile.
     Unless it is `quiet`, the log is told too.
     """
-    database = Database(path, create=create, quiet=quiet)
+    outages = Outages(path, quiet=quiet)
+    database = Database(path, create=create, outages=outages)
     limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits"), patience=0.0), waiting=False)
     # A report over years takes seconds: in the one thread, nobody's key would be looked up meanwhile.
-    reports = Database(path, create=False, quiet=quiet)
+    reports = Database(path, create=False, outages=outages)
     usage = EmbeddedUsage(database, limiter, reports=reports)
     try:
         await usage.refresh()

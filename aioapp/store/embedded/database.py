@@ -5,7 +5,6 @@ recovers by itself. One that another process holds stays open: it can be read me
 anew: an empty one would know no keys.
 """
 import asyncio
-import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import TypeVar
 from aioapp.errors import StoreUnavailable
 from aioapp.store.embedded.errors import FAILURES, reason, sound
 from aioapp.store.embedded.marker import check_kept, check_new, remember
+from aioapp.store.embedded.outages import Outages
 from aioapp.store.embedded.schema import migrate
 
 T = TypeVar("T")
@@ -26,24 +26,18 @@ PATIENCE = 1.0
 RETRY_AFTER = 5
 HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
-log = logging.getLogger("aioapp.store")
-
 
 class Database:
-    """The database at `path`; with `create`, it is made where there is none, once.
+    """The database at `path`; with `create`, it is made where there is none, once. `outages` is told of failures."""
 
-    Failures are logged, unless it is `quiet`: for whoever tells them in another way.
-    """
-
-    def __init__(self, path: Path, *, create: bool, quiet: bool = False) -> None:
+    def __init__(self, path: Path, *, create: bool, outages: Outages | None = None) -> None:
         self._path = path
         self._create = create
-        self._quiet = quiet
+        self._outages = Outages(path) if outages is None else outages
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioapp-store")
         self._thread.submit(int)  # begins it now: work for which no thread begins fails, and is yet done with the next
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self._failing: dict[str, str] = {}
 
     async def read(self, work: Work[T]) -> T:
         """What `work` makes of the database. Raises `StoreUnavailable`."""
@@ -64,10 +58,10 @@ class Database:
         except FAILURES as error:
             if not is_held(error):
                 self._forget()
-            self._report(name_of(work), reason(error))
+            self._outages.report(name_of(work), reason(error))
             raise StoreUnavailable("Try again in a moment.", retry_after=RETRY_AFTER) from error
-        if self._failing:
-            self._recover(name_of(work))
+        if self._outages.known:
+            self._outages.recover(name_of(work))
         return result
 
     def _open(self) -> sqlite3.Connection:
@@ -83,19 +77,6 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-    def _report(self, name: str, error: str) -> None:
-        """Once for each error, whatever work of whichever name meets it, until one that has met it can be done."""
-        if error not in self._failing.values() and not self._quiet:
-            log.error("The database %s cannot be used: %s", self._path, error)
-        self._failing[name] = error
-
-    def _recover(self, name: str) -> None:
-        """That work of another name can be done says nothing: a full disk, for one, can be read."""
-        over = self._failing.get(name)
-        if over is not None:
-            self._failing = {other: error for other, error in self._failing.items() if error != over}
-            log.warning("The database can be used again.")
 
 
 def name_of(work: object) -> str:
