@@ -66,7 +66,7 @@ def test_every_term_can_be_said(keys: Keys) -> None:
     created = keys(
         "create", "web", "--requests-per-minute", "60", "--tokens-per-minute", "1000", "--concurrency", "4",
         "--budget", "2.500000001", "--per", "day", "--models", "claude-sonnet-*", "claude-haiku-*",
-        "--expires", "2027-01-31", "--admin")
+        "--expires", "2027-01-31", "--admin", "--note", "for the fair", "--owner", "ada@example.com")
     assert created.secret
     assert created.err == (
         f"{ONCE} web: models claude-sonnet-* claude-haiku-*, requests per minute 60, tokens per minute 1000, "
@@ -78,7 +78,44 @@ def test_every_term_can_be_said(keys: Keys) -> None:
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrency": 4},
         "budget": {"usd": 2.500000001, "per": "day", "strict": False}, "models": ["claude-sonnet-*", "claude-haiku-*"],
         "created_at": "2026-11-23T09:30:00+00:00", "expires_at": "2027-02-01T00:00:00+00:00", "revoked_at": None,
-        "state": "active"}
+        "state": "active", "note": "for the fair", "owner": "ada@example.com"}
+
+
+CHANGES: dict[tuple[str, ...], dict[str, object]] = {
+    ("--concurrency", "8"): {"limits": {"requests_per_minute": None, "tokens_per_minute": None, "concurrency": 8}},
+    ("--no-concurrency", "--tokens-per-minute", "5"): {
+        "limits": {"requests_per_minute": None, "tokens_per_minute": 5, "concurrency": None}},
+    ("--budget", "10"): {"budget": {"usd": 10.0, "per": "day", "strict": True}},
+    ("--per", "month"): {"budget": {"usd": 5.0, "per": "month", "strict": True}},
+    ("--no-strict-budget",): {"budget": {"usd": 5.0, "per": "day", "strict": False}},
+    ("--no-budget",): {"budget": None},
+    ("--models", "b*", "c"): {"models": ["b*", "c"]},
+    ("--no-models",): {"models": ["*"]},
+    ("--expires", "2027-02-28"): {"expires_at": "2027-03-01T00:00:00+00:00"},
+    ("--no-expires",): {"expires_at": None},
+    ("--admin",): {"admin": True},
+    ("--note", "Größe", "--no-owner"): {"note": "Größe", "owner": None},
+    ("--no-note", "--owner", "Bob <bob@example.com>"): {"note": None, "owner": "Bob <bob@example.com>"},
+}
+
+
+@pytest.mark.parametrize("options", CHANGES, ids=" ".join)
+def test_an_update_changes_what_it_names_and_nothing_else(keys: Keys, options: tuple[str, ...]) -> None:
+    keys("create", "web", "--concurrency", "4", "--budget", "5", "--per", "day", "--strict-budget", "--models", "a",
+         "--expires", "2027-01-31", "--note", "n", "--owner", "o")
+    before = json.loads(keys("show", "web", "--json").out)
+    changed = keys("update", "web", *options, at=AT + timedelta(days=1))
+    assert (changed.status, changed.err) == (0, "") and changed.out.startswith("web is changed: ")
+    after = json.loads(keys("show", "web", "--json").out)
+    assert after == before | CHANGES[options] and after != before
+
+
+def test_an_expired_key_can_be_given_a_longer_life(keys: Keys) -> None:
+    keys("create", "web", "--expires", "2026-11-24")
+    late = AT + timedelta(days=9)
+    assert json.loads(keys("show", "web", "--json", at=late).out)["state"] == "expired"
+    assert keys("update", "web", "--expires", "2027-01-31", at=late).status == 0
+    assert json.loads(keys("show", "web", "--json", at=late).out)["state"] == "active"
 
 
 def test_a_strict_budget_is_told_as_one_wherever_the_key_is(keys: Keys) -> None:
@@ -93,15 +130,17 @@ def test_a_strict_budget_is_told_as_one_wherever_the_key_is(keys: Keys) -> None:
 
 def test_a_list_is_an_aligned_table_of_every_key_in_its_state(keys: Keys) -> None:
     keys("create", "web", "--expires", "2026-11-24T00:00:00+01:00")
-    keys("create", "ops", "--admin", "--budget", "10", "--per", "month")
+    keys("create", "ops", "--admin", "--budget", "10", "--per", "month", "--owner", "ada")
     keys("create", "gone", "--models", "a*", "b", "--concurrency", "2")
     keys("revoke", "gone")
     listed = keys("list", at=AT + timedelta(days=1))
     assert listed.out.splitlines() == [
-        "name  state    admin  requests/min  tokens/min  concurrency  budget       expires                  models",
-        "gone  revoked  -      -             -           2            -            -                        a* b",
-        "ops   active   yes    -             -           -            $10 a month  -                        *",
-        "web   expired  -      -             -           -            -            2026-11-23 23:00:00 UTC  *",
+        "name  state    admin  requests/min  tokens/min  concurrency  budget       expires                  owner  "
+        "models",
+        "gone  revoked  -      -             -           2            -            -                        -      "
+        "a* b",
+        "ops   active   yes    -             -           -            $10 a month  -                        ada    *",
+        "web   expired  -      -             -           -            -            2026-11-23 23:00:00 UTC  -      *",
     ]
     assert [key["name"] for key in json.loads(keys("list", "--json").out)["keys"]] == ["gone", "ops", "web"]
 
@@ -166,6 +205,8 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("rotate", ""): "There is no key with the name ''. See `aioapp keys list`.",
     ("revoke", "gone"): "The key gone was revoked before.",
     ("rotate", "gone"): "The key gone was revoked. Create a new one.",
+    ("update", "nobody", "--admin"): "There is no key with the name 'nobody'. See `aioapp keys list`.",
+    ("update", "gone", "--no-note"): "The key gone was revoked. Create a new one.",
     ("create", "gone"): "The name gone is or was another key's. Choose a new one.",
 }
 
@@ -201,6 +242,13 @@ def test_a_refusal_is_one_line_and_status_1(keys: Keys, argv: tuple[str, ...]) -
     (("create", "web", "--models", "claude-?"), "models: "),
     (("create", "web", "--models", ""), "models: "),
     (("create", "web", "--models"), "--models"),
+    (("create", "web", "--note", ""), "note: 1 to 500"),
+    *((("create", "web", "--owner", owner), "owner: 1 to 200") for owner in ("a\nb", "\udcff", "\x1b[2J", 201 * "o")),
+    (("update", "web"), "say what to change"),
+    (("update", "web", "--no-budget", "--per", "day"), "--no-budget"),
+    (("update", "web", "--models", "a", "--no-models"), "--no-models"),
+    (("update", "web", "--concurrency", "0"), "whole number"),
+    (("update", "web", "--expires", "2026-11-22"), "expires_at"),
     *((("rotate", "web", "--grace", grace), "s, m, h or d") for grace in (
         "1", "1w", "&s", "366d", "1.5h", "", "999999999d", "٣d")),
 ])
@@ -217,7 +265,8 @@ def test_a_date_that_is_not_over_is_to_come(keys: Keys, date: str) -> None:
     assert keys("create", "web", "--expires", date).secret
 
 
-@pytest.mark.parametrize("argv", [("list",), ("show", "web"), ("revoke", "web"), ("rotate", "web")])
+@pytest.mark.parametrize("argv", [
+    ("list",), ("show", "web"), ("update", "web", "--admin"), ("revoke", "web"), ("rotate", "web")])
 def test_only_the_first_key_makes_a_database(keys: Keys, path: Path, argv: tuple[str, ...]) -> None:
     ran = keys(*argv)
     assert (ran.status, ran.out) == (2, "")
@@ -266,7 +315,19 @@ def test_the_database_is_its_owners_only(keys: Keys, path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("argv", [("--help",), ("create", "--help"), ("rotate", "-h")])
+@pytest.mark.parametrize(("options", "why"), [
+    (("--strict-budget",), "budget.usd: a budget needs an amount"), (("--per", "day"), "budget.usd: "),
+    (("--budget", "1"), "budget.per: a budget is for a day or for a month"), (("--models", "a?"), "models: "),
+    (("--note", "a\tb"), "note: ")])
+def test_what_a_key_cannot_be_it_is_not_changed_to(keys: Keys, options: tuple[str, ...], why: str) -> None:
+    keys("create", "web")
+    before = keys("show", "web", "--json").out
+    ran = keys("update", "web", *options)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1) and why in ran.err
+    assert keys("show", "web", "--json").out == before
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("create", "--help"), ("update", "--help"), ("rotate", "-h")])
 def test_help_is_no_failure(keys: Keys, argv: tuple[str, ...]) -> None:
     ran = keys(*argv)
     assert (ran.status, ran.err) == (0, "") and "options:" in ran.out

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from aioapp.callers import Caller
+from aioapp.keys.changes import Patch
 from aioapp.keys.key import Key, Secret
 
 
@@ -43,6 +44,12 @@ class KeyStore(Protocol):
 
     async def create(self, key: Key, *, by: Caller | None, at: datetime) -> str:
         """Keep the key. Returns its secret, which cannot be had again. Raises `Conflict`."""
+
+    async def update(self, name: str, patch: Patch, *, by: Caller | None, at: datetime) -> Key:
+        """Change what `patch` says of the key's terms. Returns the key as it is then.
+
+        Raises `NotFound`, `Conflict` for a key that was revoked, or `ValueError` where that would be no key.
+        """
 
     async def revoke(self, name: str, *, by: Caller | None, at: datetime) -> Key:
         """End the key, at once and for good. Raises `NotFound`, or `Conflict` where that was done before."""

@@ -30,6 +30,8 @@ def as_object(key: Key, *, at: datetime) -> dict[str, Any]:
         "expires_at": key.expires_at and key.expires_at.isoformat(),
         "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
         "state": key.state(at),
+        "note": key.note,
+        "owner": key.owner,
     }
 
 
@@ -43,6 +45,7 @@ def row_of(key: Key, *, at: datetime) -> dict[str, str]:
            for row in fields(Limits)},
         "budget": spending(key),
         "expires": moment(key.expires_at),
+        "owner": key.owner or NONE,
         "models": " ".join(key.models),
     }
 

@@ -4,6 +4,8 @@ from functools import partial
 from sqlite3 import Connection
 
 from aioapp.callers import Caller
+from aioapp.errors import Conflict
+from aioapp.keys.changes import Patch, merged
 from aioapp.keys.grants import check_change, check_grant
 from aioapp.keys.key import Key
 from aioapp.keys.key_store import Holder, Known
@@ -29,6 +31,9 @@ class EmbeddedKeys:
 
     async def create(self, key: Key, *, by: Caller | None, at: datetime) -> str:
         return await self._database.write(partial(create, key=key, by=by, at=at))
+
+    async def update(self, name: str, patch: Patch, *, by: Caller | None, at: datetime) -> Key:
+        return await self._database.write(partial(update, name=name, patch=patch, by=by, at=at))
 
     async def revoke(self, name: str, *, by: Caller | None, at: datetime) -> Key:
         return await self._database.write(partial(revoke, name=name, by=by, at=at))
@@ -60,6 +65,19 @@ def read_changes(connection: Connection, *, since: int | None) -> Known | None:
 def create(connection: Connection, *, key: Key, by: Caller | None, at: datetime) -> str:
     check(connection, key, by=by, at=at)
     return keys.create(connection, key, at=at)
+
+
+def update(connection: Connection, *, name: str, patch: Patch, by: Caller | None, at: datetime) -> Key:
+    """Neither a key that has more than `by` is changed, nor one to have more."""
+    before = keys.find(connection, name)
+    check(connection, before, by=by, at=at)
+    if before.revoked_at is not None:
+        raise Conflict(f"The key {name} was revoked. Create a new one.")
+    after = merged(before, patch)
+    check(connection, after, by=by, at=at)
+    if after != before:
+        keys.update(connection, after)
+    return after
 
 
 def revoke(connection: Connection, *, name: str, by: Caller | None, at: datetime) -> Key:

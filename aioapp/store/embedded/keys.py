@@ -59,6 +59,13 @@ def create(connection: Connection, key: Key, *, at: datetime) -> str:
     return add_secret(connection, key.name, at=at)
 
 
+def update(connection: Connection, key: Key) -> None:
+    """Keep the key as it is now, in the place of the one that has its name."""
+    row = row_of(key)
+    columns = ", ".join(f"{column} = :{column}" for column in row)
+    connection.execute(f"UPDATE keys SET {columns} WHERE name = :name", row)
+
+
 def revoke(connection: Connection, name: str, *, at: datetime) -> Key:
     """End the key, at once and for good. Raises `NotFound`, or `Conflict` where that was done before."""
     if find(connection, name).revoked_at is not None:
@@ -108,6 +115,8 @@ def row_of(key: Key) -> dict[str, Any]:
         "created_at": stamp(key.created_at),
         "expires_at": key.expires_at and stamp(key.expires_at),
         "revoked_at": key.revoked_at and stamp(key.revoked_at),
+        "note": key.note,
+        "owner": key.owner,
     }
 
 
@@ -123,6 +132,8 @@ def key_of(row: Row) -> Key:
             created_at=datetime.fromisoformat(row["created_at"]),
             expires_at=moment(row["expires_at"]),
             revoked_at=moment(row["revoked_at"]),
+            note=row["note"],
+            owner=row["owner"],
         )
 
 

@@ -102,6 +102,11 @@ MIGRATIONS = (
     -- Whether relayed calls keep the budget too, to the last cent.
     ALTER TABLE keys ADD COLUMN budget_strict INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    -- What people write about a key.
+    ALTER TABLE keys ADD COLUMN note TEXT;
+    ALTER TABLE keys ADD COLUMN owner TEXT;
+    """,
 )
 
 
