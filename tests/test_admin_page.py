@@ -430,7 +430,7 @@ async def test_no_answer_to_an_administrator_is_kept_by_a_cache(
         serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
     url = await serve()
     headers = await session(http, url, boss)
-    for path in ("", "/session", "/keys", "/keys/boss", "/usage?by=key", "/requests"):
+    for path in ("", "/session", "/keys", "/keys/boss", "/audit", "/usage?by=key", "/requests"):
         async with http.get(f"{url}/admin{path}", headers=headers, allow_redirects=False) as response:
             assert response.status in (200, 303)
             assert response.headers["Cache-Control"] == "no-store", path

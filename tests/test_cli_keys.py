@@ -2,6 +2,7 @@
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -126,6 +127,39 @@ def test_a_strict_budget_is_told_as_one_wherever_the_key_is(keys: Keys) -> None:
     [listed] = json.loads(keys("list", "--json").out)["keys"]
     shown = json.loads(keys("show", "web", "--json").out)
     assert listed["budget"] == shown["budget"] == {"usd": 5.0, "per": "day", "strict": True}
+
+
+def test_the_log_says_who_did_what_and_when_the_latest_first(keys: Keys) -> None:
+    keys("create", "web", "--concurrency", "4", "--budget", "5", "--per", "day", "--owner", "ada")
+    keys("update", "web", "--no-concurrency", "--budget", "0.000000001", "--models", "a", "b",
+         "--expires", "2027-01-31")
+    keys("update", "web", "--budget", "0.000000001")  # which it has
+    keys("create", "ops", "--admin", at=AT + timedelta(days=1))
+    keys("rotate", "web", at=AT + timedelta(days=2))
+    keys("revoke", "web", at=AT + timedelta(days=2))
+    assert [line.split("  ")[:1] + line.split()[3:] for line in keys("log").out.splitlines()[1:]] == [
+        ["2026-11-25 09:30:00 UTC", *"command line revoked web -".split()],
+        ["2026-11-25 09:30:00 UTC", *"command line rotated web -".split()],
+        ["2026-11-24 09:30:00 UTC", *"command line created ops admin no -> yes".split()],
+        ["2026-11-23 09:30:00 UTC", *(
+            "command line changed web concurrency 4 -> -; budget $5 a day -> $0.000000001 a day; models * -> a b; "
+            "expires_at - -> 2027-02-01T00:00:00+00:00").split()],
+        ["2026-11-23 09:30:00 UTC", *(
+            "command line created web concurrency - -> 4; budget - -> $5 a day; owner - -> ada").split()]]
+
+
+def test_a_log_is_told_page_by_page_and_of_one_key(keys: Keys) -> None:
+    for name in ("a", "b", "a-2", "c"):
+        keys("create", name)
+    keys("rotate", "a")
+    first = keys("log", "--limit", "3")
+    [cursor] = re.findall(r"--before (\d+)\.$", first.err)
+    told = [json.loads(keys("log", "--json", *argv).out) for argv in (
+        ("--limit", "3"), ("--before", cursor), ("a",), ("a", "--limit", "1"), ("nobody",))]
+    assert [[entry["key"] for entry in page["entries"]] for page in told] == [
+        ["a", "c", "a-2"], ["b", "a"], ["a", "a"], ["a"], []]
+    assert [page["next"] is None for page in told] == [False, True, True, False, True]
+    assert keys("log", "nobody") == keys("log", "\udcff") == Ran(0, "", "Nothing was done.\n")
 
 
 def test_a_list_is_an_aligned_table_of_every_key_in_its_state(keys: Keys) -> None:
@@ -266,7 +300,7 @@ def test_a_date_that_is_not_over_is_to_come(keys: Keys, date: str) -> None:
 
 
 @pytest.mark.parametrize("argv", [
-    ("list",), ("show", "web"), ("update", "web", "--admin"), ("revoke", "web"), ("rotate", "web")])
+    ("list",), ("log",), ("show", "web"), ("update", "web", "--admin"), ("revoke", "web"), ("rotate", "web")])
 def test_only_the_first_key_makes_a_database(keys: Keys, path: Path, argv: tuple[str, ...]) -> None:
     ran = keys(*argv)
     assert (ran.status, ran.out) == (2, "")

@@ -1,13 +1,13 @@
 """What each of the commands for keys does."""
 import json
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 
 from aioapp.callers import Limits
 from aioapp.cli.key_options import budget_of, patch_of
-from aioapp.keys import Key, expiry
+from aioapp.keys import Key, audit, expiry
 from aioapp.keys.key import END_OF_TIME, TEXTS
 from aioapp.keys.text import NONE, as_object, moment, row_of, terms, use
 from aioapp.store import Store
@@ -45,8 +45,7 @@ def show_all(asked: Asked, at: datetime) -> Work:
             return as_json({"keys": [as_object(key, at=at) for key in keys]}), ""
         if not keys:
             return "", "There are no keys."
-        rows = [row_of(key, at=at) for key in keys]
-        return aligned([list(rows[0]), *(list(row.values()) for row in rows)]), ""
+        return table([row_of(key, at=at) for key in keys]), ""
 
     return work
 
@@ -91,6 +90,23 @@ def rotate(asked: Asked, at: datetime) -> Work:
         return shown, f"{ONCE} The one before it {older}."
 
     return work
+
+
+def trail(asked: Asked, at: datetime) -> Work:
+    async def work(store: Store) -> Answer:
+        page = await store.keys.trail(limit=asked.limit, before=asked.before, key=asked.name)
+        if asked.json:
+            return as_json({"entries": list(map(audit.as_object, page.entries)), "next": page.next}), ""
+        if not page.entries:
+            return "", "Nothing was done."
+        more = f"There are older entries: --before {page.next}." if page.next else ""
+        return table(list(map(audit.row_of, page.entries))), more
+
+    return work
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    return aligned([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

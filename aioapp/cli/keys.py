@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from aioapp.cli.key_commands import Answer, Asked, Work, create, revoke, rotate, show, show_all, update
+from aioapp.cli.key_commands import Answer, Asked, Work, create, revoke, rotate, show, show_all, trail, update
 from aioapp.cli.key_options import add_changes, add_terms, taken
 from aioapp.errors import Conflict, NotFound, StoreUnavailable
-from aioapp.keys.text import grace
+from aioapp.keys.text import count, grace
 from aioapp.settings.location import database_path
 from aioapp.store.embedded import check_exists, open_store, reason_of
 
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, usage=argparse.SUPPRESS, allow_abbrev=False, help=help, description=help)
         one.add_argument("--database", metavar="PATH", help="the server's [API_DATABASE; in the user's state folder]")
         one.set_defaults(work=work)
-        if work is not show_all:
+        if work not in (show_all, trail):
             one.add_argument("name", metavar="NAME")
         return one
 
@@ -75,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
     add_changes(command("update", update, help="change a key's terms, for all servers that run"))
     for name, work, help in (("list", show_all, "list all keys"), ("show", show, "show one key's terms")):
         command(name, work, help=help).add_argument("--json", action="store_true", help="for programs")
+    log = command("log", trail, help="list what was done to keys, the latest first")
+    log.add_argument("name", metavar="NAME", nargs="?", help="of this key only")
+    log.add_argument("--limit", metavar="N", type=taken(count), default=50, help="at most so many entries [50]")
+    log.add_argument("--before", metavar="NUMBER", type=taken(count), help="those that come after a list that ended")
+    log.add_argument("--json", action="store_true", help="for programs")
     command("revoke", revoke, help="end a key, at once and for good")
     command("rotate", rotate, help="print a new secret for a key").add_argument(
         "--grace", type=taken(grace), default="24h", help="how long the one before it still works: 0s, 10m, 7d [24h]")

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from aioapp.callers import Caller
+from aioapp.keys.audit import Page
 from aioapp.keys.changes import Patch
 from aioapp.keys.key import Key, Secret
 
@@ -28,7 +29,8 @@ class Known:
 
 
 class KeyStore(Protocol):
-    """`by` is the administrator who asks for a change, None for whoever runs the server. A change is all or nothing.
+    """`by` is the administrator who asks for a change, None for whoever runs the server. A change is all or nothing,
+    its entry in the trail included.
 
     Errors are `StoreUnavailable`, `Forbidden` where `by` may not, and those that are named.
     """
@@ -59,6 +61,9 @@ class KeyStore(Protocol):
 
         Raises `NotFound`, or `Conflict` for a key that nobody can use any more.
         """
+
+    async def trail(self, *, limit: int, before: int | None = None, key: str | None = None) -> Page:
+        """What was done to keys, or to the one called `key`: at most `limit` entries, those before the cursor."""
 
     async def begin_session(self, caller: Caller, *, at: datetime) -> str:
         """A session of an administrator's browser, which ends with the secret that was shown. Returns its token."""

@@ -97,7 +97,7 @@ def add_secret(connection: Connection, name: str, *, at: datetime) -> str:
     return shown
 
 
-def rows(connection: Connection, query: str, *values: str) -> Iterator[Row]:
+def rows(connection: Connection, query: str, *values: str | int | None) -> Iterator[Row]:
     cursor = connection.cursor()
     cursor.row_factory = Row
     return cursor.execute(query, values)

@@ -107,6 +107,19 @@ MIGRATIONS = (
     ALTER TABLE keys ADD COLUMN note TEXT;
     ALTER TABLE keys ADD COLUMN owner TEXT;
     """,
+    """
+    -- Who did what to which key, and when. It is only ever added to.
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,          -- a key's name, or "command line"
+        deed TEXT NOT NULL CHECK (deed IN ('created', 'changed', 'rotated', 'revoked', 'forgotten')),
+        key TEXT NOT NULL,
+        changes TEXT NOT NULL       -- JSON: of each field that was changed, what it was before and after
+    ) STRICT;
+    CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is kept as it is'); END;
+    CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is kept as it is'); END;
+    """,
 )
 
 
