@@ -15,8 +15,9 @@ EXAMPLES = 30
 """Most of each kind for each operation; the same ones every time."""
 CONFIGURATION = """
 # What is answered is not used to ask: the administrator's key is in it, and would be revoked.
-[phases.fuzzing.extra-data-sources]
-responses = false
+phases.examples.extra-data-sources.responses = false
+phases.coverage.extra-data-sources.responses = false
+phases.fuzzing.extra-data-sources.responses = false
 
 # A text that is too long by itself may make the whole body too long, which is told first.
 [checks.negative_data_rejection]
