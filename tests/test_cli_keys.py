@@ -79,7 +79,7 @@ def test_every_term_can_be_said(keys: Keys) -> None:
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrency": 4},
         "budget": {"usd": 2.500000001, "per": "day", "strict": False}, "models": ["claude-sonnet-*", "claude-haiku-*"],
         "created_at": "2026-11-23T09:30:00+00:00", "expires_at": "2027-02-01T00:00:00+00:00", "revoked_at": None,
-        "state": "active", "note": "for the fair", "owner": "ada@example.com"}
+        "last_used_at": None, "state": "active", "note": "for the fair", "owner": "ada@example.com"}
 
 
 CHANGES: dict[tuple[str, ...], dict[str, object]] = {
@@ -169,12 +169,14 @@ def test_a_list_is_an_aligned_table_of_every_key_in_its_state(keys: Keys) -> Non
     keys("revoke", "gone")
     listed = keys("list", at=AT + timedelta(days=1))
     assert listed.out.splitlines() == [
-        "name  state    admin  requests/min  tokens/min  concurrency  budget       expires                  owner  "
-        "models",
-        "gone  revoked  -      -             -           2            -            -                        -      "
-        "a* b",
-        "ops   active   yes    -             -           -            $10 a month  -                        ada    *",
-        "web   expired  -      -             -           -            -            2026-11-23 23:00:00 UTC  -      *",
+        "name  state    admin  requests/min  tokens/min  concurrency  budget       expires                  last used  "
+        "owner  models",
+        "gone  revoked  -      -             -           2            -            -                        -          "
+        "-      a* b",
+        "ops   active   yes    -             -           -            $10 a month  -                        -          "
+        "ada    *",
+        "web   expired  -      -             -           -            -            2026-11-23 23:00:00 UTC  -          "
+        "-      *",
     ]
     assert [key["name"] for key in json.loads(keys("list", "--json").out)["keys"]] == ["gone", "ops", "web"]
 

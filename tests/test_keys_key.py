@@ -73,7 +73,7 @@ IMPOSSIBLE: dict[str, list[dict[str, Any]]] = {
 }
 
 
-FACTS = {"name", "limits", "created_at", "revoked_at", "note", "owner"}
+FACTS = {"name", "limits", "created_at", "revoked_at", "last_used_at", "note", "owner"}
 """Of a key, what lets its holder do nothing."""
 
 

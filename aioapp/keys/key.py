@@ -45,7 +45,7 @@ SECRET = re.compile(r"aio_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
 class Key:
     """`models` are patterns in which `*` stands for any text. Times know their zone; None is never.
 
-    `note` and `owner` are for people to read: nothing goes by them.
+    It was used last when its latest generation ended. `note` and `owner` are for people to read: nothing goes by them.
     Raises `ValueError`, with one line that names the field, for a key that cannot be.
     """
 
@@ -57,6 +57,7 @@ class Key:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
     note: str | None = None
     owner: str | None = None
 
@@ -139,7 +140,7 @@ def problems(key: Key) -> Iterator[str]:
         said: str | None = getattr(key, name)
         if said is not None and (len(said) > most or PLAIN.fullmatch(said) is None):
             yield f"{name}: 1 to {most} characters in one line, none of them a control character"
-    for name in ("created_at", "expires_at", "revoked_at"):
+    for name in ("created_at", "expires_at", "revoked_at", "last_used_at"):
         at: datetime | None = getattr(key, name)
         if at is not None and (at.utcoffset() is None or at >= END_OF_TIME):
             yield f"{name}: a time before the year 9999, with its zone"

@@ -28,6 +28,7 @@ def as_object(key: Key, *, at: datetime) -> dict[str, Any]:
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at and key.expires_at.isoformat(),
         "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
+        "last_used_at": key.last_used_at and key.last_used_at.isoformat(),
         "state": key.state(at),
         "note": key.note,
         "owner": key.owner,
@@ -48,6 +49,7 @@ def row_of(key: Key, *, at: datetime) -> dict[str, str]:
            for row in fields(Limits)},
         "budget": spending(key.budget),
         "expires": moment(key.expires_at),
+        "last used": moment(key.last_used_at),
         "owner": key.owner or NONE,
         "models": " ".join(key.models),
     }

@@ -42,6 +42,8 @@ class KeyAnswer(Schema):
     created_at = fields.DateTime(required=True)
     expires_at = fields.DateTime(required=True, allow_none=True)
     revoked_at = fields.DateTime(required=True, allow_none=True)
+    last_used_at = fields.DateTime(required=True, allow_none=True, metadata={
+        "description": "When its latest generation ended, by a second or so; null where there was none."})
     state = fields.String(required=True, validate=validate.OneOf(("active", "expired", "revoked")))
     note = fields.String(required=True, allow_none=True)
     owner = fields.String(required=True, allow_none=True)
@@ -163,6 +165,7 @@ KEY = {
     "created_at": SAMPLE["timestamp"],
     "expires_at": None,
     "revoked_at": None,
+    "last_used_at": SAMPLE["timestamp"],
     "state": "active",
     "note": None,
     "owner": "web@example.com",

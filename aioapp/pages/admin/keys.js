@@ -47,6 +47,7 @@ function showKey(row, key, spent) {
     budget: budgetOf(key, spent) || none("none"),
     models: key.models.some(pattern => pattern !== "*") ? key.models.join(", ") : none("all"),
     expires: key.expires_at ? moment(key.expires_at, dateFormat) : none("never"),
+    used: key.last_used_at ? moment(key.last_used_at, dateFormat) : none("never"),
   });
   setBar(row, key.budget && (key.budget.usd ? spent / key.budget.usd : 1));
   row.querySelector(".edit").hidden = key.state === "revoked";

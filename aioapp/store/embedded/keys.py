@@ -10,6 +10,8 @@ from aioapp.errors import Conflict, NotFound
 from aioapp.keys.key import LONGEST_GRACE, NAME, Key, Secret, mint
 from aioapp.store.embedded.errors import sound
 
+KEYS = "SELECT keys.*, last_used.at AS last_used_at FROM keys LEFT JOIN last_used ON last_used.key = keys.name"
+
 
 @sound()
 def version(connection: Connection) -> int:
@@ -28,14 +30,14 @@ def load(connection: Connection) -> tuple[dict[str, Key], dict[str, Secret]]:
 
 @sound()
 def listed(connection: Connection) -> list[Key]:
-    return [key_of(row) for row in rows(connection, "SELECT * FROM keys ORDER BY name")]
+    return [key_of(row) for row in rows(connection, f"{KEYS} ORDER BY name")]
 
 
 @sound()
 def find(connection: Connection, name: str) -> Key:
     """The key called `name`, whatever its state. Raises `NotFound`."""
     if NAME.fullmatch(name):  # other texts need not be ones that SQLite takes
-        for row in rows(connection, "SELECT * FROM keys WHERE name = ?", name):
+        for row in rows(connection, f"{KEYS} WHERE name = ?", name):
             return key_of(row)
     raise NotFound(f"There is no key with the name {name[:64]!a}.")
 
@@ -132,6 +134,7 @@ def key_of(row: Row) -> Key:
             created_at=datetime.fromisoformat(row["created_at"]),
             expires_at=moment(row["expires_at"]),
             revoked_at=moment(row["revoked_at"]),
+            last_used_at=moment(row["last_used_at"]),
             note=row["note"],
             owner=row["owner"],
         )

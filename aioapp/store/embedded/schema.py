@@ -120,6 +120,14 @@ MIGRATIONS = (
     CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is kept as it is'); END;
     CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is kept as it is'); END;
     """,
+    """
+    -- When each key's latest generation ended. It stands apart from the keys, whose every change all processes read.
+    CREATE TABLE last_used (
+        key TEXT NOT NULL PRIMARY KEY,
+        at TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO last_used SELECT key, max(at) FROM requests WHERE key <> '' GROUP BY key;
+    """,
 )
 
 
