@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from aioapp.cli import keys as command
-from aioapp.errors import Unauthorized
+from aioapp.errors import Forbidden, Unauthorized
 from aioapp.keys import Keyring
 from aioapp.keys.key import SECRET
 from aioapp.store.embedded.key_store import EmbeddedKeys
@@ -162,6 +162,58 @@ def test_a_log_is_told_page_by_page_and_of_one_key(keys: Keys) -> None:
     assert keys("log", "nobody") == keys("log", "\udcff") == Ran(0, "", "Nothing was done.\n")
 
 
+def test_a_name_that_is_forgotten_can_be_given_again_and_its_accounts_stay(keys: Keys, path: Path) -> None:
+    old = keys("create", "web", "--budget", "5", "--per", "day", "--owner", "ada").secret
+    keys("create", "ops")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO usage VALUES ('2026-11-23', 'web', 'm', 2, 0, 0, 10, 5, 0, 0, 1500, 0.1)")
+        connection.execute("INSERT INTO last_used VALUES ('web', '2026-11-23T09:30:00.000+00:00')")
+    keys("revoke", "web")
+    assert keys("forget", "web") == Ran(0, (
+        "web is forgotten. What it used stays in the accounts, and counts for the next key of this name.\n"), "")
+    assert "web" not in keys("list").out and keys("show", "web").status == 1
+    assert keys("create", "web").secret != old
+    shown = json.loads(keys("show", "web", "--json").out)
+    assert (shown["state"], shown["budget"], shown["owner"], shown["last_used_at"]) == ("active", None, None, None)
+    assert shown["today"]["requests"] == 2
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM secrets WHERE key = 'web'").fetchone() == (1,)
+    assert [entry["what"] for entry in json.loads(keys("log", "web", "--json").out)["entries"]] == [
+        "created", "forgotten", "revoked", "created"]
+
+
+def test_the_last_key_is_not_forgotten_for_then_all_keys_would_seem_lost(keys: Keys) -> None:
+    keys("create", "web")
+    keys("revoke", "web")
+    refused = keys("forget", "web")
+    assert refused.status == 1 and "the only one that is known" in refused.err
+    keys("create", "other")
+    assert keys("forget", "web").status == 0 and keys("revoke", "other").status == 0
+    assert keys("forget", "other").status == 1
+
+
+async def test_a_server_that_runs_does_not_know_who_was_forgotten(keys: Keys, path: Path) -> None:
+    for name in ("web", "boss", "other"):
+        await asyncio.to_thread(keys, "create", name, "--admin")
+    old = (await asyncio.to_thread(keys, "rotate", "web")).secret
+    database = Database(path, create=False)
+    store = EmbeddedKeys(database)
+    keyring = Keyring(store, clock=lambda: AT)
+    await keyring.refresh()
+    caller = keyring.find(old)
+    token = await store.begin_session(caller, at=AT)
+    for argv in (("revoke", "web"), ("forget", "web"), ("create", "web", "--admin")):
+        assert (await asyncio.to_thread(keys, *argv)).status == 0
+    with pytest.raises(Forbidden, match="not known any more"):  # before it has looked again
+        await store.revoke("other", by=caller, at=AT)
+    await keyring.refresh()
+    with pytest.raises(Unauthorized, match="not known"):
+        keyring.find(old)
+    with pytest.raises(Unauthorized, match="over"):
+        await store.session_opener(token, at=AT)
+    await database.close()
+
+
 def test_a_list_is_an_aligned_table_of_every_key_in_its_state(keys: Keys) -> None:
     keys("create", "web", "--expires", "2026-11-24T00:00:00+01:00")
     keys("create", "ops", "--admin", "--budget", "10", "--per", "month", "--owner", "ada")
@@ -235,7 +287,9 @@ def test_secrets_are_told_when_they_are_made_and_never_again(keys: Keys, path: P
 
 
 REFUSED: dict[tuple[str, ...], str] = {
-    ("create", "web"): "The name web is or was another key's. Choose a new one.",
+    ("create", "web"): "The name web is another key's. Choose a new one.",
+    ("forget", "web"): "The key web was not revoked. Revoke it first.",
+    ("forget", "nobody"): "There is no key with the name 'nobody'. See `aioapp keys list`.",
     ("show", "nobody"): "There is no key with the name 'nobody'. See `aioapp keys list`.",
     ("revoke", "a\nb\udcff"): "There is no key with the name 'a\\nb\\udcff'. See `aioapp keys list`.",
     ("rotate", ""): "There is no key with the name ''. See `aioapp keys list`.",
@@ -243,7 +297,8 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("rotate", "gone"): "The key gone was revoked. Create a new one.",
     ("update", "nobody", "--admin"): "There is no key with the name 'nobody'. See `aioapp keys list`.",
     ("update", "gone", "--no-note"): "The key gone was revoked. Create a new one.",
-    ("create", "gone"): "The name gone is or was another key's. Choose a new one.",
+    ("create", "gone"):
+        "The name gone was another key's. Choose a new one, or give this one up first: aioapp keys forget gone.",
 }
 
 
@@ -302,7 +357,8 @@ def test_a_date_that_is_not_over_is_to_come(keys: Keys, date: str) -> None:
 
 
 @pytest.mark.parametrize("argv", [
-    ("list",), ("log",), ("show", "web"), ("update", "web", "--admin"), ("revoke", "web"), ("rotate", "web")])
+    ("list",), ("log",), ("show", "web"), ("update", "web", "--admin"), ("revoke", "web"), ("rotate", "web"),
+    ("forget", "web")])
 def test_only_the_first_key_makes_a_database(keys: Keys, path: Path, argv: tuple[str, ...]) -> None:
     ran = keys(*argv)
     assert (ran.status, ran.out) == (2, "")

@@ -238,7 +238,7 @@ async def test_five_commands_lead_from_nothing_to_a_limited_key(tmp_path: Path) 
 
 async def test_every_other_line_about_keys_does_what_it_says() -> None:
     [block] = blocks("sh", where=lambda block: "keys rotate" in block.code)
-    create, listing, show, update, rotate, revoke, log = block.code.strip().splitlines()
+    create, listing, show, update, rotate, revoke, forget, log = block.code.strip().splitlines()
     first = await aioapp(create)
     assert "ci" in await aioapp(listing) and "claude-haiku-*" in await aioapp(show)
     assert "$20 a month, strict" in await aioapp(show)
@@ -246,8 +246,10 @@ async def test_every_other_line_about_keys_does_what_it_says() -> None:
     assert (await aioapp(rotate)).startswith("aio_") and first.startswith("aio_")
     await aioapp(revoke)
     assert "revoked" in await aioapp(listing)
+    await aioapp(".venv/bin/aioapp keys create other")
+    assert "ci is forgotten" in await aioapp(forget) and "ci" not in (await aioapp(listing)).split()
     assert [line.split()[5] for line in (await aioapp(log)).splitlines()[1:]] == [
-        "revoked", "rotated", "changed", "created"]
+        "forgotten", "revoked", "rotated", "changed", "created"]
 
 
 async def test_every_line_that_measures_does_so(http: aiohttp.ClientSession) -> None:

@@ -82,6 +82,14 @@ def revoke(asked: Asked, at: datetime) -> Work:
     return work
 
 
+def forget(asked: Asked, at: datetime) -> Work:
+    async def work(store: Store) -> Answer:
+        name = (await store.keys.forget(asked.name, by=None, at=at)).name
+        return f"{name} is forgotten. What it used stays in the accounts, and counts for the next key of this name.", ""
+
+    return work
+
+
 def rotate(asked: Asked, at: datetime) -> Work:
     async def work(store: Store) -> Answer:
         key, shown = await store.keys.rotate(asked.name, by=None, at=at, grace=asked.grace)

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from aioapp.cli.key_commands import Answer, Asked, Work, create, revoke, rotate, show, show_all, trail, update
+from aioapp.cli.key_commands import (
+    Answer, Asked, Work, create, forget, revoke, rotate, show, show_all, trail, update,
+)
 from aioapp.cli.key_options import add_changes, add_terms, taken
 from aioapp.errors import Conflict, NotFound, StoreUnavailable
 from aioapp.keys.text import count, grace
@@ -81,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("--before", metavar="NUMBER", type=taken(count), help="those that come after a list that ended")
     log.add_argument("--json", action="store_true", help="for programs")
     command("revoke", revoke, help="end a key, at once and for good")
+    command("forget", forget, help="give up the name of a revoked key, for another one to have")
     command("rotate", rotate, help="print a new secret for a key").add_argument(
         "--grace", type=taken(grace), default="24h", help="how long the one before it still works: 0s, 10m, 7d [24h]")
     return made

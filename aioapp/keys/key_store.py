@@ -39,7 +39,7 @@ class KeyStore(Protocol):
         """All that is kept, or None where that is still version `since`."""
 
     async def listed(self) -> list[Key]:
-        """All keys that ever were, by name."""
+        """All keys that are known, by name, those included that were revoked."""
 
     async def find(self, name: str) -> Key:
         """Raises `NotFound`."""
@@ -55,6 +55,12 @@ class KeyStore(Protocol):
 
     async def revoke(self, name: str, *, by: Caller | None, at: datetime) -> Key:
         """End the key, at once and for good. Raises `NotFound`, or `Conflict` where that was done before."""
+
+    async def forget(self, name: str, *, by: Caller | None, at: datetime) -> Key:
+        """Give the name of a revoked key up, for another one to have. Returns what the key was.
+
+        Raises `NotFound`, or `Conflict` for a key that was not revoked and for the last one that is known.
+        """
 
     async def rotate(self, name: str, *, by: Caller | None, at: datetime, grace: timedelta) -> tuple[Key, str]:
         """Give the key a new secret, and its older ones a last while of `grace`. Returns the key and the new secret.

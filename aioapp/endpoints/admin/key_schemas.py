@@ -96,7 +96,7 @@ class Terms(Body):
 
 class CreateKeyBody(Terms):
     name = text(least=1, most=64, required=True, pattern=f"^{NAME.pattern}$",
-                description="Never used again, even when the key is revoked.")
+                description="Taken even when the key is revoked, until it is forgotten on the command line.")
     admin = flag(load_default=False)
     budget = one(BudgetBody)
 

@@ -36,8 +36,8 @@ export function actOnKey({target}) {
   const row = target.closest("tr");
   if (target.matches(".edit")) openTerms(keyNamed(row.dataset.key));
   if (target.matches(".revoke")) {
-    askFirst("Revoke", row.dataset.key, "Whoever uses it is refused from now on. This cannot be undone, and no other key " +
-      "can get this name.", () => revoke(row));
+    askFirst("Revoke", row.dataset.key, "Whoever uses it is refused from now on. This cannot be undone. Its name stays " +
+      "taken, until it is forgotten on the command line.", () => revoke(row));
   }
   if (target.matches(".rotate")) {
     askFirst("Rotate", row.dataset.key, "The key gets a new secret, which is shown once.", () => rotate(row.dataset.key));

@@ -4,7 +4,7 @@ from functools import partial
 from sqlite3 import Connection
 
 from aioapp.callers import Caller
-from aioapp.errors import Conflict
+from aioapp.errors import Conflict, Forbidden, NotFound
 from aioapp.keys.audit import Page, differences, terms_given
 from aioapp.keys.changes import Patch, merged
 from aioapp.keys.grants import check_change, check_grant
@@ -38,6 +38,9 @@ class EmbeddedKeys:
 
     async def revoke(self, name: str, *, by: Caller | None, at: datetime) -> Key:
         return await self._database.write(partial(revoke, name=name, by=by, at=at))
+
+    async def forget(self, name: str, *, by: Caller | None, at: datetime) -> Key:
+        return await self._database.write(partial(forget, name=name, by=by, at=at))
 
     async def rotate(self, name: str, *, by: Caller | None, at: datetime, grace: timedelta) -> tuple[Key, str]:
         return await self._database.write(partial(rotate, name=name, by=by, at=at, grace=grace))
@@ -94,6 +97,13 @@ def revoke(connection: Connection, *, name: str, by: Caller | None, at: datetime
     return key
 
 
+def forget(connection: Connection, *, name: str, by: Caller | None, at: datetime) -> Key:
+    check(connection, None, by=by, at=at)
+    key = keys.forget(connection, name)
+    audit.record(connection, "forgotten", key=name, by=by, at=at)
+    return key
+
+
 def rotate(
         connection: Connection, *, name: str, by: Caller | None, at: datetime, grace: timedelta) -> tuple[Key, str]:
     key = keys.find(connection, name)
@@ -107,7 +117,11 @@ def check(connection: Connection, wanted: Key | None, *, by: Caller | None, at: 
     """Whether `by` may change keys, and grant what `wanted` has. Raises `Forbidden`."""
     if by is None:
         return
-    own = keys.find(connection, by.name)
-    check_change(own, keys.secret(connection, by.secret), at=at)
+    try:
+        secret = keys.secret(connection, by.secret)
+        own = keys.find(connection, secret.key)
+    except NotFound:
+        raise Forbidden("Your key is not known any more.") from None
+    check_change(own, secret, at=at)
     if wanted is not None:
         check_grant(wanted, own=own)

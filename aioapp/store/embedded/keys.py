@@ -57,8 +57,15 @@ def create(connection: Connection, key: Key, *, at: datetime) -> str:
     added = connection.execute(
         f"INSERT INTO keys ({', '.join(row)}) VALUES ({marks}) ON CONFLICT (name) DO NOTHING", row)
     if not added.rowcount:
-        raise Conflict(f"The name {key.name} is or was another key's. Choose a new one.")
+        raise Conflict(f"The name {key.name} {taken(find(connection, key.name))}.")
     return add_secret(connection, key.name, at=at)
+
+
+def taken(key: Key) -> str:
+    """How the name of a key that is there can be had."""
+    if key.revoked_at is None:
+        return "is another key's. Choose a new one"
+    return f"was another key's. Choose a new one, or give this one up first: aioapp keys forget {key.name}"
 
 
 def update(connection: Connection, key: Key) -> None:
@@ -74,6 +81,23 @@ def revoke(connection: Connection, name: str, *, at: datetime) -> Key:
         raise Conflict(f"The key {name} was revoked before.")
     connection.execute("UPDATE keys SET revoked_at = ? WHERE name = ?", (stamp(at), name))
     return find(connection, name)
+
+
+def forget(connection: Connection, name: str) -> Key:
+    """Give up the name of a revoked key, and all that is known of it but for its accounts. Returns what it was.
+
+    Raises `NotFound`, or `Conflict` for a key that was not revoked, and for the last one: a database that has lost all
+    keys is taken for a broken one, and nobody is let in.
+    """
+    key = find(connection, name)
+    if key.revoked_at is None:
+        raise Conflict(f"The key {name} was not revoked. Revoke it first.")
+    [others] = connection.execute("SELECT EXISTS (SELECT 1 FROM keys WHERE name <> ?)", (name,)).fetchone()
+    if not others:
+        raise Conflict(f"The key {name} is the only one that is known. Create another one first.")
+    for table, column in (("secrets", "key"), ("last_used", "key"), ("keys", "name")):
+        connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
+    return key
 
 
 def rotate(connection: Connection, name: str, *, at: datetime, grace: timedelta) -> str:
