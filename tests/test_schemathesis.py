@@ -13,12 +13,13 @@ from tests.keyed import make_key
 
 EXAMPLES = 30
 """Most of each kind for each operation; the same ones every time."""
-CONFIGURATION = """
+FORGETFUL = """
 # What is answered is not used to ask: the administrator's key is in it, and would be revoked.
 phases.examples.extra-data-sources.responses = false
 phases.coverage.extra-data-sources.responses = false
 phases.fuzzing.extra-data-sources.responses = false
-
+"""
+CONFIGURATION = """
 # A text that is too long by itself may make the whole body too long, which is told first.
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
@@ -48,9 +49,9 @@ checks.positive_data_acceptance.expected-statuses = ["200", "403", "404", "409",
 """
 
 
-async def schemathesis(url: str, folder: Path, *more: str) -> tuple[int | None, str]:
+async def schemathesis(url: str, folder: Path, *more: str, first: str = "") -> tuple[int | None, str]:
     """The exit status of a run, and what it said. What it keeps, it keeps in `folder`."""
-    (folder / "schemathesis.toml").write_text(CONFIGURATION)
+    (folder / "schemathesis.toml").write_text(first + CONFIGURATION)
     command = (sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
                "--config-file", "schemathesis.toml", "run", f"{url}/openapi.json", "--checks", "all", "--no-color",
                "--max-examples", str(EXAMPLES), "--generation-deterministic", "--continue-on-failure",
@@ -77,7 +78,7 @@ async def test_nothing_that_administrators_are_told_can_be_contradicted(serve: S
     key = make_key("root", admin=True)
     status, said = await schemathesis(
         await serve(), tmp_path, "--header", f"X-API-Key: {key}", "--include-path-regex", "^/(admin|api/usage|metrics)",
-        "--phases", "examples,coverage,fuzzing")
+        "--phases", "examples,coverage,fuzzing", first=FORGETFUL)
     assert status == 0, said
     assert "Selected: 11/24" in said and "Tested: 11" in said
 
