@@ -1,7 +1,7 @@
 """Keys over HTTP: made, shown, renewed and ended by administrators, who can never grant more than they have."""
 import asyncio
 import sqlite3
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioapp.app import create_app
-from aioapp.endpoints.admin.key_schemas import asked_for
-from aioapp.endpoints.admin.keys import CREATE
+from aioapp.endpoints.admin.key_schemas import asked_for, patch_asked_for
+from aioapp.endpoints.admin.keys import CREATE, UPDATE
 from aioapp.errors import Forbidden
 from aioapp.keys import Key, Keyring
 from aioapp.settings import Settings
 from aioapp.store.embedded import keys as table
-from aioapp.store.embedded.key_store import check
+from aioapp.store.embedded.key_store import check, update
 from aioapp.store.embedded.schema import migrate
 from aioapp.web.context import SERVICES
-from aioapp.web.validation import loaded
+from aioapp.web.validation import loaded, patch_of
 from tests.conftest import Serve, start
 from tests.contract import contract
 from tests.generations import Clock
@@ -31,9 +31,10 @@ from tests.keyed import database, make_key, revoke, shown
 
 Terms = dict[str, Any]
 KEYS, ONE, NEW_SECRET = "/admin/keys", "/admin/keys/{name}", "/admin/keys/{name}/rotate"
-OPERATIONS = (("GET", KEYS), ("POST", KEYS), ("GET", ONE), ("DELETE", ONE), ("POST", NEW_SECRET))
-BODIES = {KEYS: {"name": "new"}, NEW_SECRET: {"grace_seconds": 60}}
-JSON = "application/json"
+OPERATIONS = (
+    ("GET", KEYS), ("POST", KEYS), ("GET", ONE), ("PATCH", ONE), ("DELETE", ONE), ("POST", NEW_SECRET))
+BODIES = {KEYS: {"name": "new"}, ONE: {"concurrency": 1}, NEW_SECRET: {"grace_seconds": 60}}
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 
 
 def soon(days: int) -> str:
@@ -57,6 +58,10 @@ POSTED: list[tuple[int, Asked]] = [
     (415, Asked(raw=b"{}", headers={"Content-Encoding": "deflate"})),
     (422, Asked(raw=b"[]")),
 ]
+NO_PATCHES: list[Terms] = [
+    {"name": "other"}, {"concurrency": 0}, {"budget": {"usd": 1}}, {"budget": {"per": "day"}}, {"budget": {}},
+    {"budget": {"usd": None, "per": "day"}}, {"expires_at": "2020-01-01"}, {"models": []}, {"note": "a\nb"},
+    {"owner": 201 * "o"}, {"note": "\u202eevil"}]
 EVERYWHERE = [(401, Asked(by=None)), (403, Asked(by="web"))]
 WAYS: dict[tuple[str, str], list[tuple[int, Asked]]] = {
     ("GET", KEYS): [(200, Asked()), *EVERYWHERE],
@@ -65,8 +70,15 @@ WAYS: dict[tuple[str, str], list[tuple[int, Asked]]] = {
         (409, Asked(body={"name": "ended"})), (422, Asked(body={"name": "anonymous"})),
         (422, Asked(body={"name": "new", "budget": {"usd": 1e-10, "per": "day"}})),
         (422, Asked(body={"name": "new", "budget": {"usd": 1, "per": "day", "strict": 1}})),
-        (422, Asked(body={"name": "new", "expires_at": "2020-01-01"}))],
+        (422, Asked(body={"name": "new", "expires_at": "2020-01-01"})), (422, Asked(body={"name": "new", "note": ""})),
+        (422, Asked(body={"name": "new", "owner": "a\u2028b"}))],
     ("GET", ONE): [(200, Asked()), (200, Asked(name="ended")), *EVERYWHERE, (404, Asked(name="nobody"))],
+    ("PATCH", ONE): [
+        (200, Asked()), (200, Asked(headers={"Content-Type": MERGE_PATCH})), (200, Asked(name="boss", raw=b"{}")),
+        *EVERYWHERE, *POSTED, (403, Asked(by="small", body={"concurrency": 2})),
+        (403, Asked(by="small", name="small", body={"concurrency": None})), (404, Asked(name="nobody")),
+        (409, Asked(name="ended")), (415, Asked(raw=b"{}", headers={"Content-Type": "application/json-patch+json"})),
+        *((422, Asked(body=body)) for body in NO_PATCHES)],
     ("DELETE", ONE): [(200, Asked()), *EVERYWHERE, (404, Asked(name="%00")), (409, Asked(name="ended"))],
     ("POST", NEW_SECRET): [
         (200, Asked()), *EVERYWHERE, *POSTED, (403, Asked(by="small")), (404, Asked(name="nobody")),
@@ -118,7 +130,7 @@ async def test_every_answer_is_given_as_it_is_documented(
     headers = {"Content-Type": JSON, **asked.headers, **(shown(secrets[asked.by]) if asked.by else {})}
     sent: Terms = {"data": BytesIO(asked.raw)} if asked.raw else {"json": asked.body or BODIES.get(path)}
     url = await serve() + path.replace("{name}", asked.name)
-    async with http.request(method, url, headers=headers, **(sent if method == "POST" else {})) as response:
+    async with http.request(method, url, headers=headers, **(sent if method in ("POST", "PATCH") else {})) as response:
         assert response.status == expected, await response.text()
         await contract().check_response(path, response)
         assert not [secret for secret in secrets.values() if secret in await response.text()]
@@ -174,6 +186,17 @@ async def test_a_key_can_never_grant_more_than_it_has(
     assert await status(http, url.removesuffix(KEYS), theirs) == 200
     await ask(http, mine, "POST", url, json={"name": "less", "admin": True, **within})
     await ask(http, mine, "POST", f"{url}/less/rotate", json={})
+    lifted: Terms = dict.fromkeys(own)
+    more = lifted | beyond
+    if more.get("budget"):
+        more["budget"] = {"strict": None, **more["budget"]}
+    for name, patch in (("theirs", {"note": "ours"}), ("theirs", lifted | within), ("less", more)):
+        async with http.patch(f"{url}/{name}", json=patch, headers=shown(mine)) as response:
+            assert response.status == 403, await response.text()
+            assert (await response.json())["detail"] == f"Your key cannot grant more than it has: {dimension}."
+    kept = (await ask(http, boss, "GET", f"{url}/less"))["key"]
+    assert (await ask(http, mine, "PATCH", f"{url}/less", json={**within, "note": "ours"}))["key"] == {
+        **kept, "note": "ours"}
 
 
 @pytest.mark.parametrize(("asked", "strict"), [
@@ -205,7 +228,8 @@ async def test_a_secret_that_was_replaced_cannot_outlive_its_grace_by_changing_k
     make_key("web")
     renewed = (await ask(http, lost, "POST", f"{url}/admin/keys/boss/rotate", json={"grace_seconds": 3600}))["secret"]
     for method, path, body in (("POST", "/admin/keys/boss/rotate", {"grace_seconds": 0}),
-                               ("POST", KEYS, {"name": "other", "admin": True}), ("DELETE", "/admin/keys/web", None)):
+                               ("POST", KEYS, {"name": "other", "admin": True}),
+                               ("PATCH", "/admin/keys/web", {"admin": True}), ("DELETE", "/admin/keys/web", None)):
         async with http.request(method, url + path, json=body, headers=shown(lost)) as response:
             assert (response.status, "was replaced" in (await response.json())["detail"]) == (403, True)
     assert await status(http, url, lost) == await status(http, url, renewed) == 200
@@ -254,6 +278,69 @@ def test_whatever_keys_grant_in_turn_none_has_more_than_the_first(root: Terms, w
         granted.append(key)
     connection.close()
     assert [key.exceeds(first) for key in granted] == [[]] * len(granted)
+
+
+@given(root=WANTED, wanted=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), WANTED), max_size=6))
+def test_whatever_keys_are_changed_to_in_turn_none_has_more_than_the_first_had(
+        root: Terms, wanted: list[tuple[int, int, Terms]]) -> None:
+    at, connection = Clock().now, sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection)
+    keys = [asked_for(loaded(CREATE, {**root, "name": name, "admin": True}), at=at) for name in ("first", "other", "x")]
+    secrets = {key.name: table.create(connection, key, at=at).split("_")[1] for key in keys}
+    for by, name, terms in wanted:
+        granter = keys[by % 3].caller(secrets[keys[by % 3].name])
+        patch = patch_asked_for(patch_of(UPDATE, terms), at=at)
+        with suppress(Forbidden, ValueError):
+            update(connection, name=keys[name % 3].name, patch=patch, by=granter, at=at)
+    assert [key.exceeds(keys[0]) for key in table.listed(connection)] == [[]] * 3
+    connection.close()
+
+
+CONTENT_TYPES = {JSON: 200, MERGE_PATCH: 200, "application/merge-patch": 415, "": 415}
+
+
+async def test_a_patch_is_a_merge_patch_by_either_of_its_names(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """What RFC 7396 §1 says: absent stays, null goes, an object is merged, and a list is replaced as a whole."""
+    boss, url = make_key("boss", admin=True), await serve() + KEYS
+    made = await ask(http, boss, "POST", url, json={
+        "name": "web", "concurrency": 4, "budget": {"usd": 5, "per": "day", "strict": True}, "models": ["a", "b"],
+        "owner": "ada@example.com"})
+    for patch, changes in (
+            ({}, {}), ({"budget": {"usd": 7}}, {"budget": {"usd": 7.0, "per": "day", "strict": True}}),
+            ({"budget": {"strict": None}}, {"budget": {"usd": 7.0, "per": "day", "strict": False}}),
+            ({"models": ["c"], "owner": None}, {"models": ["c"], "owner": None}),
+            ({"budget": None, "models": None, "admin": True}, {"budget": None, "models": ["*"], "admin": True}),
+            ({"admin": None, "note": "é"}, {"admin": False, "note": "é"})):
+        made["key"] |= changes
+        assert (await ask(http, boss, "PATCH", f"{url}/web", json=patch))["key"] == made["key"]
+    for kind, expected in CONTENT_TYPES.items():
+        async with http.patch(f"{url}/web", data=b"{}", headers={**shown(boss), "Content-Type": kind}) as response:
+            assert response.status == expected
+
+
+async def test_a_budget_that_cannot_be_is_told_where_it_is_wrong(serve: Serve, http: aiohttp.ClientSession) -> None:
+    boss, url = make_key("boss", admin=True), await serve() + KEYS
+    for budget, at in (({"usd": 1}, "per"), ({"per": "day"}, "usd"), ({}, "usd")):
+        async with http.patch(f"{url}/boss", json={"budget": budget}, headers=shown(boss)) as response:
+            assert [row["loc"] for row in (await response.json())["detail"]] == [["body", "budget", at]]
+
+
+async def test_new_terms_hold_for_the_next_call_and_an_answer_that_runs_goes_on(
+        stack: AsyncExitStack, http: aiohttp.ClientSession) -> None:
+    boss, web_key = make_key("boss", admin=True), make_key("web")
+    url = await start(create_app(Settings(simulate=True, simulate_pace=0.05)), stack)
+
+    async def generate() -> int:
+        async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=shown(web_key)) as response:
+            await response.read()
+            return response.status
+
+    first = asyncio.create_task(generate())
+    await asyncio.sleep(0.05)
+    await ask(http, boss, "PATCH", f"{url}{KEYS}/web", json={"models": ["claude-opus-*"]})
+    assert (await generate(), await first) == (403, 200)
+    await ask(http, boss, "PATCH", f"{url}{KEYS}/web", json={"models": None, "requests_per_minute": 1})
+    assert (await generate(), await generate()) == (200, 429)
 
 
 async def test_a_new_key_works_at_once_and_its_secret_is_in_no_later_answer(

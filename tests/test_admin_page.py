@@ -177,6 +177,78 @@ async def test_a_strict_budget_is_asked_for_with_a_check_and_needs_an_amount(
     assert not await page.evaluate("document.querySelector('[name=\"budget.strict\"]').checked")
 
 
+async def test_a_keys_terms_are_changed_in_a_form_that_sends_what_was_changed_alone(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
+    end = datetime(2027, 1, 31, 12, 30, 15, tzinfo=UTC)
+    make_key("web", usd=2e-9, strict=True, concurrency=4, models=("a", "b*"), expires_at=end, note="n", owner="o")
+    url = await serve()
+
+    async def told() -> dict[str, object]:
+        async with http.get(f"{url}/admin/keys/web", headers=shown(boss)) as response:
+            return dict((await response.json())["key"])
+
+    async def changes() -> set[str]:
+        async with http.get(f"{url}/admin/audit", headers=shown(boss)) as response:
+            return {change["field"] for change in (await response.json())["entries"][0]["changes"]}
+
+    before, page = await told(), await browser.open_page(f"{url}/admin")
+    await sign_in(page, boss)
+    row = "#keys tr[data-key=web]"
+    await page.click(f"{row} .edit")
+    assert await text(page, "#create-title") == "Edit web" and await text(page, "#create-yes") == "Save"
+    assert await page.evaluate("Object.fromEntries(new FormData(document.querySelector('#create-key')))") == {
+        "name": "", "requests_per_minute": "", "tokens_per_minute": "", "concurrency": "4", "budget.usd": "2e-9",
+        "budget.per": "day", "budget.strict": "on", "models": "a, b*", "note": "n", "owner": "o",
+        "expires_at": end.astimezone().strftime("%Y-%m-%dT%H:%M")}
+    assert not await page.evaluate("document.querySelector('#name').checkVisibility()")
+    async with http.patch(f"{url}/admin/keys/web", json={"requests_per_minute": 7}, headers=shown(boss)) as response:
+        assert response.ok  # another administrator, meanwhile
+    await page.type("[name=concurrency]", "0")
+    await page.click("#create-yes")
+    await page.wait_for("document.querySelector('#concurrency-problem').textContent")
+    await page.type("[name=concurrency]", "")
+    await page.type("[name=owner]", "Ada <ada@example.com>")
+    await page.click("#create-yes")
+    await page.wait_for(f"document.querySelector('{row} [data-of=limits]').textContent === '7 requests/min'")
+    assert await text(page, f"{row} [data-of=owner]") == "Ada <ada@example.com>"
+    assert await told() == before | {
+        "owner": "Ada <ada@example.com>",
+        "limits": {"requests_per_minute": 7, "tokens_per_minute": None, "concurrency": None}}
+    assert await changes() == {"concurrency", "owner"}
+
+    await page.click(f"{row} .edit")
+    for field in ("budget.usd", "models", "expires_at", "note"):
+        await page.evaluate(f"document.getElementById('{field}').value = ''")
+    await page.click("#create-yes")
+    await page.wait_for("document.getElementById('budget.usd-problem').textContent")  # a strict budget needs an amount
+    await page.click('[name="budget.strict"]')
+    await page.click("#create-yes")
+    await page.wait_for(f"document.querySelector('{row} [data-of=budget]').textContent === 'none'")
+    assert {name: value for name, value in (await told()).items() if name in await changes()} == {
+        "budget": None, "models": ["*"], "expires_at": None, "note": None}
+    await page.click("#new-key")
+    assert await text(page, "#create-title") == "New key"
+    assert await page.evaluate("['owner', 'name'].map(name => document.getElementById(name).value)") == ["", ""]
+    assert await page.evaluate("document.querySelector('#name').checkVisibility()")
+    assert page.blocked == []
+
+
+async def test_an_administrator_with_less_is_told_in_the_form_that_it_cannot_grant_more(
+        serve: Serve, browser: Browser) -> None:
+    small = make_key("small", admin=True, concurrency=2)
+    make_key("web", concurrency=1)
+    make_key("ended", concurrency=1)
+    revoke("ended")
+    page = await browser.open_page(f"{await serve()}/admin")
+    await sign_in(page, small)
+    await page.click("#keys tr[data-key=web] .edit")
+    await page.type("[name=concurrency]", "3")
+    await page.click("#create-yes")
+    await page.wait_for("document.querySelector('#create-key [data-problem]').textContent")
+    assert "cannot grant more than it has: concurrency" in await text(page, "#create-key [data-problem]")
+    assert not await page.evaluate("document.querySelector('#keys tr[data-key=ended] .edit').checkVisibility()")
+
+
 async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, boss: str) -> None:
     async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         for model in ("claude-opus-5-5", "claude-opus-9"):
@@ -202,7 +274,7 @@ async def test_what_strangers_call_things_stays_text(
             record.answer.stop_reason = evil
             ledger.add(record)
         await ledger.close()
-    make_key("web", models=(EVIL.replace(" ", "/"),))
+    make_key("web", models=(EVIL.replace(" ", "/"),), note=EVIL, owner=EVILS[1])
     url = await serve(keep_prompts=True)
     async with http.post(f"{url}/api/generate", json={"prompt": EVIL, "model": EVIL}, headers=shown(boss)) as response:
         assert response.status == 200
@@ -214,6 +286,7 @@ async def test_what_strangers_call_things_stays_text(
         said = await page.evaluate(f"[...document.querySelectorAll('{css}')].map(place => place.textContent)")
         assert set(EVILS) <= set(said), css
     assert await text(page, "#keys tr[data-key=web] [data-of=models]") == EVIL.replace(" ", "/")
+    assert [await text(page, f"#keys tr[data-key=web] [data-of={of}]") for of in ("note", "owner")] == [*EVILS[:2]]
     await page.click("#new-key")
     await page.type("[name=name]", EVIL)
     await page.click("#create-yes")
@@ -235,7 +308,8 @@ async def test_the_page_fits_a_phone_and_is_dark_where_the_reader_wants_that(
         ledger.add(ended(
             Caller(name=64 * "w", known=True), 10**15, model=200 * "m", error=200 * "e", request_id=100 * "i"))
         await ledger.close()
-    make_key(64 * "k", requests_per_minute=10**9, tokens_per_minute=10**9, usd=10**9, models=(100 * "m", "b"))
+    make_key(64 * "k", requests_per_minute=10**9, tokens_per_minute=10**9, usd=10**9, models=(100 * "m", "b"),
+             note=500 * "n", owner=200 * "o")
     page = await browser.open_page(f"{await serve()}/admin")
     await page.call("Emulation.setDeviceMetricsOverride", **PHONE)
     assert await page.evaluate(WIDTHS) == [360, 360, 360]
@@ -430,7 +504,7 @@ async def test_no_answer_to_an_administrator_is_kept_by_a_cache(
         serve: Serve, http: aiohttp.ClientSession, boss: str) -> None:
     url = await serve()
     headers = await session(http, url, boss)
-    for path in ("", "/session", "/keys", "/keys/boss", "/usage?by=key", "/requests"):
+    for path in ("", "/session", "/keys", "/keys/boss", "/audit", "/usage?by=key", "/requests"):
         async with http.get(f"{url}/admin{path}", headers=headers, allow_redirects=False) as response:
             assert response.status in (200, 303)
             assert response.headers["Cache-Control"] == "no-store", path

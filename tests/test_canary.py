@@ -205,9 +205,9 @@ async def administers(spy: Spy, key: str, *, kept: bool) -> str:
     made = await spy.ask("POST", "/admin/keys", json={"name": "new"}, headers=shown(key), allowed=frozenset({"new"}))
     for body in ({"name": "canary-wrong-key" * 9}, {"name": "x", "models": [7, {"canary-system": 1}]}):
         await spy.ask("POST", "/admin/keys", json=body, headers=shown(key))
-    for path in ("/admin", "/admin/keys", "/admin/keys/new", "/admin/usage?by=key", "/admin/usage?by=model",
-                 "/admin/usage?by=day", "/api/usage", "/metrics", "/auth-status", "/health", "/openapi.json", "/docs",
-                 "/redoc", "/admin/assets/admin.js", "/docs/assets/redoc.js"):
+    for path in ("/admin", "/admin/keys", "/admin/keys/new", "/admin/audit", "/admin/usage?by=key",
+                 "/admin/usage?by=model", "/admin/usage?by=day", "/api/usage", "/metrics", "/auth-status", "/health",
+                 "/openapi.json", "/docs", "/redoc", "/admin/assets/admin.js", "/docs/assets/redoc.js"):
         await spy.ask("GET", path, headers=shown(key))
     told = await spy.ask("GET", "/admin/requests?limit=500", headers=shown(key),
                          allowed=frozenset({"prompt"} if kept else ()))

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from aioapp.endpoints import OPERATIONS
-from aioapp.endpoints.admin.key_schemas import CreateKeyBody, RotateKeyBody
+from aioapp.endpoints.admin.key_schemas import CreateKeyBody, RotateKeyBody, UpdateKeyBody
 from aioapp.web.openapi.streams import request
 from aioapp.web.operations.sse import stream_body
 from aioapp.web.operations.websocket import AuthRequest, CancelRequest
@@ -32,6 +32,7 @@ BODIES = st.one_of([
     *(st.tuples(st.just(operation.stream_path), bodies(stream_body(operation)())) for operation in OPERATIONS),
     st.tuples(st.just("/admin/keys"), bodies(CreateKeyBody())),
     st.tuples(st.just("/admin/keys/other/rotate"), bodies(RotateKeyBody())),
+    st.tuples(st.just("PATCH /admin/keys/other"), bodies(UpdateKeyBody())),
 ])
 FRAMES = st.one_of([
     *(bodies(request(operation, named=index > 0)()) for index, operation in enumerate(OPERATIONS)),
@@ -61,8 +62,9 @@ class Fuzz:
         self._open.close()
 
     def post(self, asked: Asked) -> None:
-        path, body = asked
-        self._http.request("POST", path, body, {"Content-Type": "application/json", **shown(self.caller.key)})
+        to, body = asked
+        method, _, path = to.rpartition(" ")
+        self._http.request(method or "POST", path, body, {"Content-Type": "application/json", **shown(self.caller.key)})
         response = self._http.getresponse()
         self._check(asked, response.status, response.read())
 

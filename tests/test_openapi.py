@@ -73,7 +73,8 @@ async def test_a_host_that_is_none_is_refused(serve: Serve, http: aiohttp.Client
 def test_every_operation_has_an_id_of_its_own_that_stays() -> None:
     assert Counter(operation["operationId"] for *_, operation in contract().operations()) == Counter([
         "generate", "generateStream", "chat", "chatStream", "websocket", "root", "health", "healthLive", "authStatus",
-        "usage", "metrics", "listKeys", "createKey", "showKey", "revokeKey", "rotateKey", "allUsage", "latestRequests",
+        "usage", "metrics", "listKeys", "createKey", "showKey", "updateKey", "revokeKey", "rotateKey", "audit",
+        "allUsage", "latestRequests",
         "messages", "countTokens", "listModels", "showModel"])
 
 
@@ -85,7 +86,7 @@ def test_every_body_and_every_good_json_answer_has_an_example() -> None:
     told = [content for *_, operation in contract().operations() for content in (
         *operation.get("requestBody", {}).get("content", {}).values(),
         *operation["responses"].get("200", operation["responses"].get("201", {})).get("content", {}).values())]
-    assert len(told) == 8 + 22
+    assert len(told) == 10 + 24
     assert all("example" in content or "examples" in content["schema"] for content in told)
 
 
@@ -152,7 +153,7 @@ def bounds_missing(schema: Json, path: str) -> Iterator[str]:
 def test_all_that_a_caller_sends_has_documented_bounds() -> None:
     sent = [operation["requestBody"]["content"]["application/json"]["schema"]
             for *_, operation in contract().operations() if "requestBody" in operation]
-    assert len(sent) == 8
+    assert len(sent) == 9
     assert [gap for schema in (*sent, contract().schema("SocketRequest")) for gap in bounds_missing(schema, "")] == []
     history = contract().schema("ChatBody")["properties"]["history"]
     assert history["maxItems"] == 500

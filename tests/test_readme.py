@@ -238,13 +238,18 @@ async def test_five_commands_lead_from_nothing_to_a_limited_key(tmp_path: Path) 
 
 async def test_every_other_line_about_keys_does_what_it_says() -> None:
     [block] = blocks("sh", where=lambda block: "keys rotate" in block.code)
-    create, listing, show, rotate, revoke = block.code.strip().splitlines()
+    create, listing, show, update, rotate, revoke, forget, log = block.code.strip().splitlines()
     first = await aioapp(create)
     assert "ci" in await aioapp(listing) and "claude-haiku-*" in await aioapp(show)
     assert "$20 a month, strict" in await aioapp(show)
+    assert "$30 a month, no end" in await aioapp(update) and "ada@example.com" in await aioapp(show)
     assert (await aioapp(rotate)).startswith("aio_") and first.startswith("aio_")
     await aioapp(revoke)
     assert "revoked" in await aioapp(listing)
+    await aioapp(".venv/bin/aioapp keys create other")
+    assert "ci is forgotten" in await aioapp(forget) and "ci" not in (await aioapp(listing)).split()
+    assert [line.split()[5] for line in (await aioapp(log)).splitlines()[1:]] == [
+        "forgotten", "revoked", "rotated", "changed", "created"]
 
 
 async def test_every_line_that_measures_does_so(http: aiohttp.ClientSession) -> None:
@@ -418,7 +423,8 @@ def test_every_endpoint_is_called_by_a_curl_line() -> None:
               if word.startswith("http://")}
     assert called == {"/", "/health", "/health/live", "/auth-status", "/api/generate", "/api/chat", "/api/stream",
                       "/api/chat/stream", "/ws/generate", "/docs", "/redoc", "/openapi.json",
-                      "/api/usage", "/metrics", "/admin/keys", "/admin/usage?by=day", "/admin/requests",
+                      "/api/usage", "/metrics", "/admin/keys", "/admin/keys/ci", "/admin/audit",
+                      "/admin/usage?by=day", "/admin/requests",
                       "/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/models/claude-sonnet-5-5"}
 
 

@@ -3,6 +3,7 @@ import sqlite3
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from aioapp.callers import Budget, Limits
 from aioapp.errors import Conflict, NotFound
 from aioapp.keys import Key
-from aioapp.keys.key import END_OF_TIME, NAME, PATTERN, SECRET, proves
+from aioapp.keys.key import END_OF_TIME, NAME, PATTERN, PLAIN, SECRET, proves
 from aioapp.store.embedded import keys as table
 from aioapp.store.embedded.database import connect, transacted
 
@@ -31,7 +32,9 @@ KEYS = st.builds(
     budget=st.none() | st.builds(Budget, nanodollars=st.integers(1, 10**18), per=st.sampled_from(["day", "month"]),
                                  strict=st.booleans()),
     models=st.lists(st.from_regex(PATTERN, fullmatch=True), min_size=1, max_size=5).map(tuple),
-    created_at=TIMES, expires_at=st.none() | TIMES, revoked_at=st.none() | TIMES)
+    created_at=TIMES, expires_at=st.none() | TIMES, revoked_at=st.none() | TIMES,
+    note=st.none() | st.from_regex(PLAIN, fullmatch=True).map(lambda text: text[:500]),
+    owner=st.none() | st.just("Ada Lovelace <ada@example.com>"))
 
 
 @pytest.fixture
@@ -84,6 +87,19 @@ def test_a_key_is_revoked_once(connection: sqlite3.Connection) -> None:
     with pytest.raises(Conflict):
         table.revoke(connection, "web", at=AT + 2 * DAY)
     assert table.find(connection, "web").revoked_at == AT + DAY
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(before=KEYS, after=KEYS)
+def test_what_is_read_is_what_it_was_changed_to(connection: sqlite3.Connection, before: Key, after: Key) -> None:
+    changed = replace(after, name=before.name)
+    connection.execute("BEGIN")
+    table.create(connection, before, at=AT)
+    version = table.version(connection)
+    table.update(connection, changed)
+    assert table.find(connection, before.name) == changed
+    assert table.version(connection) != version
+    connection.execute("ROLLBACK")
 
 
 def test_a_rotation_gives_older_secrets_their_grace_and_never_more_than_they_had(
@@ -155,9 +171,10 @@ def as_if(name: str, columns: str) -> str:
 
 
 TERMS = ("name, admin, requests_per_minute, tokens_per_minute, concurrency, budget, budget_per, budget_strict, "
-         "expires_at, revoked_at")
+         "expires_at, revoked_at, note, owner")
 NO_LONGER_STRICT = [
-    as_if("keys", "name, admin"), as_if("keys", f"{TERMS}, 1 AS models, created_at"),
+    as_if("keys", "name, admin"), as_if("keys", f"{TERMS}, models, created_at").replace("note", "1 AS note"),
+    as_if("keys", f"{TERMS}, 1 AS models, created_at"),
     as_if("keys", f"{TERMS}, models, NULL AS created_at"),
     as_if("secrets", "id, key, hex(digest) AS digest, expires_at"),
     as_if("secrets", "id, key, digest, 1 AS expires_at"), as_if("keys_version", "NULL AS version"),
@@ -166,7 +183,8 @@ NO_LONGER_STRICT = [
 
 @pytest.mark.parametrize("change", [
     "UPDATE keys SET created_at = 'yesterday'", "UPDATE keys SET expires_at = '2027-01-31'",
-    "UPDATE keys SET models = ''", "UPDATE keys SET concurrency = -1", "UPDATE keys SET name = 'anonymous'",
+    "UPDATE keys SET models = ''", "UPDATE keys SET note = ''",
+    "UPDATE keys SET concurrency = -1", "UPDATE keys SET name = 'anonymous'",
     "UPDATE secrets SET expires_at = 'soon'", "UPDATE secrets SET expires_at = '2027-01-31'",
     "DELETE FROM keys_version", *NO_LONGER_STRICT])
 def test_rows_that_mean_nothing_are_a_broken_database(connection: sqlite3.Connection, change: str) -> None:

@@ -17,10 +17,18 @@ from aioapp.store.embedded.schema import MIGRATIONS, statements, version_of
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 RELEASED = ("bcd2a537f6db800d",)
 """The beginnings of their digests, of those that users' databases have seen."""
+LAST_USED = 6
+"""The version from which on it is noted when a key was used; what is known of older requests is taken over."""
 KEPT = """
     INSERT INTO keys (name, admin, concurrency, budget, budget_per, models, created_at) VALUES
         ('web', 0, 4, 5000000000, 'day', 'claude-* b', '2026-11-23T09:30:00.000000+00:00'),
-        ('ops', 1, NULL, NULL, NULL, '*', '2026-11-23T09:30:00.000000+00:00');
+        ('ops', 1, NULL, NULL, NULL, '*', '2026-11-23T09:30:00.000000+00:00'),
+        ('used', 0, NULL, NULL, NULL, '*', '2026-11-23T09:30:00.000000+00:00');
+    INSERT INTO requests (at, request_id, key, model, outcome, input_tokens, output_tokens, cache_creation_input_tokens,
+            cache_read_input_tokens, nanodollars, seconds) VALUES
+        ('2026-11-23T09:29:00.000+00:00', 'r', 'used', 'm', 'completed', 1, 1, 0, 0, 1, 0.1),
+        ('2026-11-23T09:30:00.000+00:00', 'r', 'used', 'm', 'completed', 1, 1, 0, 0, 1, 0.1),
+        ('2026-11-23T09:31:00.000+00:00', 'r', '', 'm', 'completed', 1, 1, 0, 0, 1, 0.1);
     INSERT INTO secrets (id, key, digest, created_at) VALUES
         ('0123456789abcdef', 'web', x'ff', '2026-11-23T09:30:00.000000+00:00');
 """
@@ -54,6 +62,7 @@ def test_an_older_database_is_brought_up_to_date_with_its_keys(tmp_path: Path, v
     with (closing(connect(tmp_path / "old.db", create=False)) as migrated,
           closing(connect(tmp_path / "new.db", create=True)) as new):
         keys, secrets = table.load(migrated)
+        assert keys.pop("used").last_used_at == (AT if version < LAST_USED else None)
         assert list(keys.values()) == [OPS, WEB]
         assert secrets == {"0123456789abcdef": Secret(id="0123456789abcdef", key="web", digest=b"\xff")}
         assert version_of(migrated) == len(MIGRATIONS) and tables(migrated) == tables(new)

@@ -22,6 +22,12 @@ PATTERN = re.compile(r"[!-+.->@-Z\\-~-]{1,128}")
 """Visible ASCII, but neither `?` nor `[`, which are wildcards elsewhere, nor a comma, which would part two patterns."""
 
 MOST_PATTERNS = 50
+CONTROLS = r"\u0000-\u001F\u007F-\u009F\u2028-\u202E\u2066-\u2069"
+"""Characters that end a line, steer a terminal, or turn the direction of what follows: not for a text about a key."""
+PLAIN = re.compile(rf"[^{CONTROLS}\uD800-\uDFFF]+")
+"""Halves of a pair (U+D800 to U+DFFF) are no characters, and no store takes them."""
+TEXTS = {"note": 500, "owner": 200}
+"""What people write about a key, each with its most characters."""
 MOST = 10**9
 """Of what a limit counts, and of dollars."""
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
@@ -39,6 +45,7 @@ SECRET = re.compile(r"aio_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
 class Key:
     """`models` are patterns in which `*` stands for any text. Times know their zone; None is never.
 
+    It was used last when its latest generation ended. `note` and `owner` are for people to read: nothing goes by them.
     Raises `ValueError`, with one line that names the field, for a key that cannot be.
     """
 
@@ -50,6 +57,9 @@ class Key:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    note: str | None = None
+    owner: str | None = None
 
     def __post_init__(self) -> None:
         if problem := next(problems(self), None):
@@ -126,7 +136,11 @@ def problems(key: Key) -> Iterator[str]:
     if not 1 <= len(key.models) <= MOST_PATTERNS or not all(map(PATTERN.fullmatch, key.models)):
         yield (f"models: 1 to {MOST_PATTERNS} patterns of 1 to 128 visible ASCII characters, in which * stands for any "
                "text; ?, [ and commas cannot be part of one")
-    for name in ("created_at", "expires_at", "revoked_at"):
+    for name, most in TEXTS.items():
+        said: str | None = getattr(key, name)
+        if said is not None and (len(said) > most or PLAIN.fullmatch(said) is None):
+            yield f"{name}: 1 to {most} characters in one line, none of them a control character"
+    for name in ("created_at", "expires_at", "revoked_at", "last_used_at"):
         at: datetime | None = getattr(key, name)
         if at is not None and (at.utcoffset() is None or at >= END_OF_TIME):
             yield f"{name}: a time before the year 9999, with its zone"

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from aioapp.callers import Caller
+from aioapp.keys.audit import Page
+from aioapp.keys.changes import Patch
 from aioapp.keys.key import Key, Secret
 
 
@@ -27,7 +29,8 @@ class Known:
 
 
 class KeyStore(Protocol):
-    """`by` is the administrator who asks for a change, None for whoever runs the server. A change is all or nothing.
+    """`by` is the administrator who asks for a change, None for whoever runs the server. A change is all or nothing,
+    its entry in the trail included.
 
     Errors are `StoreUnavailable`, `Forbidden` where `by` may not, and those that are named.
     """
@@ -36,7 +39,7 @@ class KeyStore(Protocol):
         """All that is kept, or None where that is still version `since`."""
 
     async def listed(self) -> list[Key]:
-        """All keys that ever were, by name."""
+        """All keys that are known, by name, those included that were revoked."""
 
     async def find(self, name: str) -> Key:
         """Raises `NotFound`."""
@@ -44,14 +47,29 @@ class KeyStore(Protocol):
     async def create(self, key: Key, *, by: Caller | None, at: datetime) -> str:
         """Keep the key. Returns its secret, which cannot be had again. Raises `Conflict`."""
 
+    async def update(self, name: str, patch: Patch, *, by: Caller | None, at: datetime) -> Key:
+        """Change what `patch` says of the key's terms. Returns the key as it is then.
+
+        Raises `NotFound`, `Conflict` for a key that was revoked, or `ValueError` where that would be no key.
+        """
+
     async def revoke(self, name: str, *, by: Caller | None, at: datetime) -> Key:
         """End the key, at once and for good. Raises `NotFound`, or `Conflict` where that was done before."""
+
+    async def forget(self, name: str, *, by: Caller | None, at: datetime) -> Key:
+        """Give the name of a revoked key up, for another one to have. Returns what the key was.
+
+        Raises `NotFound`, or `Conflict` for a key that was not revoked and for the last one that is known.
+        """
 
     async def rotate(self, name: str, *, by: Caller | None, at: datetime, grace: timedelta) -> tuple[Key, str]:
         """Give the key a new secret, and its older ones a last while of `grace`. Returns the key and the new secret.
 
         Raises `NotFound`, or `Conflict` for a key that nobody can use any more.
         """
+
+    async def trail(self, *, limit: int, before: int | None = None, key: str | None = None) -> Page:
+        """What was done to keys, or to the one called `key`: at most `limit` entries, those before the cursor."""
 
     async def begin_session(self, caller: Caller, *, at: datetime) -> str:
         """A session of an administrator's browser, which ends with the secret that was shown. Returns its token."""

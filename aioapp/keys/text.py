@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from aioapp.callers import Limits
+from aioapp.callers import Budget, Limits
 from aioapp.money import NANO
 from aioapp.keys.key import END_OF_TIME, LONGEST_GRACE, MOST, Key
 
@@ -23,14 +23,20 @@ def as_object(key: Key, *, at: datetime) -> dict[str, Any]:
         "name": key.name,
         "admin": key.admin,
         "limits": asdict(key.limits),
-        "budget": key.budget and {
-            "usd": key.budget.nanodollars / NANO, "per": key.budget.per, "strict": key.budget.strict},
+        "budget": key.budget and budget_object(key.budget),
         "models": list(key.models),
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at and key.expires_at.isoformat(),
         "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
+        "last_used_at": key.last_used_at and key.last_used_at.isoformat(),
         "state": key.state(at),
+        "note": key.note,
+        "owner": key.owner,
     }
+
+
+def budget_object(budget: Budget) -> dict[str, Any]:
+    return {"usd": budget.nanodollars / NANO, "per": budget.per, "strict": budget.strict}
 
 
 def row_of(key: Key, *, at: datetime) -> dict[str, str]:
@@ -41,8 +47,10 @@ def row_of(key: Key, *, at: datetime) -> dict[str, str]:
         "admin": "yes" if key.admin else NONE,
         **{row.name.replace("_per_minute", "/min"): str(getattr(key.limits, row.name) or NONE)
            for row in fields(Limits)},
-        "budget": spending(key),
+        "budget": spending(key.budget),
         "expires": moment(key.expires_at),
+        "last used": moment(key.last_used_at),
+        "owner": key.owner or NONE,
         "models": " ".join(key.models),
     }
 
@@ -52,7 +60,7 @@ def terms(key: Key) -> str:
     return ", ".join((
         "any model" if "*" in key.models else "models " + " ".join(key.models),
         *limits(key),
-        spending(key) if key.budget else "no budget",
+        spending(key.budget) if key.budget else "no budget",
         f"until {moment(key.expires_at)}" if key.expires_at else "no end",
         *(["admin"] if key.admin else []),
     ))
@@ -64,10 +72,10 @@ def limits(key: Key) -> Iterator[str]:
             yield f"{row.name.replace('_', ' ')} {limit}"
 
 
-def spending(key: Key) -> str:
-    if key.budget is None:
+def spending(budget: Budget | None) -> str:
+    if budget is None:
         return NONE
-    return f"${dollars(key.budget.nanodollars)} a {key.budget.per}{', strict' if key.budget.strict else ''}"
+    return f"${dollars(budget.nanodollars)} a {budget.per}{', strict' if budget.strict else ''}"
 
 
 def use(figures: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
 """One declaration makes an endpoint: its route, what it takes, and its chapter in the OpenAPI document."""
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,9 @@ from aioapp.web import answers
 from aioapp.web.validation import decoded, give_way, loaded
 
 JSON = {"Content-Type": "application/json"}
+KINDS = ("application/json",)
+MERGE_PATCH = ("application/merge-patch+json", *KINDS)
+"""A JSON merge patch (RFC 7396 §4), and what most clients call it."""
 
 Shape = Literal["aioapp", "anthropic"]
 """In whose shape its failures are told."""
@@ -35,7 +38,10 @@ Content = Mapping[str, type[Schema] | Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """`name` is the operation's id, `answers` what it sends by status, `sample` an example of the first of them."""
+    """`name` is the operation's id, `answers` what it sends by status, `sample` an example of the first of them.
+
+    `kinds` are the media types in which it takes its body.
+    """
 
     name: str
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
@@ -48,6 +54,7 @@ class Endpoint:
     shape: Shape = "aioapp"
     query: type[Schema] | None = None
     body: type[Schema] | None = None
+    kinds: tuple[str, ...] = KINDS
     example: Mapping[str, Any] = field(default_factory=dict)
     answers: Mapping[int, Content] = field(default_factory=dict)
     sample: Mapping[str, Any] | str | None = None
@@ -71,19 +78,21 @@ async def expected(request: web.Request) -> None:
         request.writer.output_size = 0  # it is no part of the answer
 
 
-async def read_body(request: web.Request, schema: Schema) -> dict[str, Any]:
-    """What the request's JSON says, as `schema` has it.
+async def read_body(
+        request: web.Request, schema: Schema, *, kinds: Sequence[str] = KINDS,
+        load: Callable[[Schema, Any], dict[str, Any]] = loaded) -> dict[str, Any]:
+    """What the request's JSON says, as `schema` has it and `load` takes it.
 
     Raises `UnsupportedMediaType` or `ValidationFailed`; aiohttp raises 413.
     """
-    if request.content_type != "application/json":
-        raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
+    if request.content_type not in kinds:
+        raise UnsupportedMediaType(f"Send the body as JSON, with the header Content-Type: {' or '.join(kinds)}.")
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body as it is, without the header Content-Encoding.")
     raw = await request.read()
     value = decoded(raw)
     await give_way(raw)
-    body = loaded(schema, value)
+    body = load(schema, value)
     await give_way(raw)
     return body
 

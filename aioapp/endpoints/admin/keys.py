@@ -7,14 +7,16 @@ from aiohttp import web
 
 from aioapp import errors
 from aioapp.endpoints.admin.key_schemas import (
-    KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody, asked_for,
+    CHANGED, KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody,
+    UpdateKeyBody, asked_for, patch_asked_for, told_by_field,
 )
 from aioapp.keys import Key
 from aioapp.keys.text import as_object
 from aioapp.web import answers
 from aioapp.web.context import CALLER, SERVICES
-from aioapp.web.endpoint import Endpoint, Handler, json_response, read_body
+from aioapp.web.endpoint import MERGE_PATCH, Endpoint, Handler, json_response, read_body
 from aioapp.web.schemas import SAMPLE
+from aioapp.web.validation import patch_of
 
 JSON = "application/json"
 BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
@@ -37,6 +39,14 @@ async def created(request: web.Request) -> web.Response:
     key = asked_for(await read_body(request, CREATE), at=at)
     secret = await request.app[SERVICES].keys.create(key, by=request[CALLER], at=at)
     return await changed(request, key, status=201, secret=secret)
+
+
+async def updated(request: web.Request) -> web.Response:
+    at, keys = datetime.now(UTC), request.app[SERVICES].keys
+    patch = patch_asked_for(await read_body(request, UPDATE, kinds=MERGE_PATCH, load=patch_of), at=at)
+    with told_by_field():
+        key = await keys.update(named(request), patch, by=request[CALLER], at=at)
+    return await changed(request, key)
 
 
 async def revoked(request: web.Request) -> web.Response:
@@ -74,7 +84,7 @@ def endpoint(handler: Handler, **more: Any) -> Endpoint:
 
 ONE = {"key": KEY, "timestamp": SAMPLE["timestamp"]}
 NEW = {**ONE, "secret": SECRET}
-CREATE, ROTATE = CreateKeyBody(), RotateKeyBody()
+CREATE, UPDATE, ROTATE = CreateKeyBody(), UpdateKeyBody(), RotateKeyBody()
 
 KEYS = (
     endpoint(listed, name="listKeys", path="/admin/keys", summary="All keys",
@@ -85,6 +95,11 @@ KEYS = (
              errors=(*BODY_ERRORS, errors.Conflict)),
     endpoint(shown, name="showKey", path="/admin/keys/{name}", summary="One key",
              answers={200: {JSON: OneKeyAnswer}}, sample=ONE, errors=(errors.NotFound,)),
+    endpoint(updated, name="updateKey", method="PATCH", path="/admin/keys/{name}", summary="Change a key's terms",
+             description="A JSON merge patch (RFC 7396): what is absent stays, null lifts. Every worker knows within a "
+                         "second; answers that run go on. 403 for what your own key does not have, before or after.",
+             body=UpdateKeyBody, kinds=MERGE_PATCH, example=CHANGED, answers={200: {JSON: OneKeyAnswer}}, sample=ONE,
+             errors=(*BODY_ERRORS, errors.NotFound, errors.Conflict)),
     endpoint(revoked, name="revokeKey", method="DELETE", path="/admin/keys/{name}", summary="End a key, for good",
              answers={200: {JSON: OneKeyAnswer}}, sample=ONE, errors=(errors.NotFound, errors.Conflict)),
     endpoint(rotated, name="rotateKey", method="POST", path="/admin/keys/{name}/rotate",

@@ -8,12 +8,13 @@
  * and requests are in /openapi.json.
  */
 import {drawDays, pointAt} from "./chart.js";
-import {actOnKey, confirm, copySecret, createKey, forgetSecret} from "./dialogs.js";
+import {actOnKey, confirm, copySecret, forgetSecret, saveKey} from "./dialogs.js";
 import {find} from "./elements.js";
 import {attempt} from "./forms.js";
 import {narrowKeys} from "./keys.js";
 import {refresh, rest} from "./refresh.js";
 import {toggleDetails} from "./requests.js";
+import {openTerms} from "./terms.js";
 import {showUsage} from "./usage.js";
 
 function on(id, heard) {
@@ -33,8 +34,8 @@ on("find-key", {input: narrowKeys});
 on("keys", {click: actOnKey});
 on("request-key", {change: refresh});
 on("requests", {click: toggleDetails});
-on("new-key", {click: () => find("create").showModal()});
-on("create-key", {submit: submitted(createKey)});
+on("new-key", {click: () => openTerms()});
+on("create-key", {submit: submitted(saveKey)});
 on("create-cancel", {click: () => find("create").close()});
 on("confirm-form", {submit: submitted(confirm)});
 on("confirm-no", {click: () => find("confirm").close()});

@@ -1,32 +1,13 @@
-/** Dialogs: a new key, its secret, and what is asked before a key is changed. */
+/** Dialogs: a key's terms, a new secret, and what is asked before a key is changed. */
 import {find, put} from "./elements.js";
 import {showProblems} from "./forms.js";
-import {Refusal, ask} from "./server.js";
+import {keyNamed} from "./keys.js";
+import {ask} from "./server.js";
+import {openTerms, saveTerms} from "./terms.js";
 
-/** The key that the form asks for. What is no number goes as it is: the API says what is wrong with it. */
-function asked(form) {
-  const {name, models, expires_at, admin, "budget.per": per, "budget.strict": strict, ...numbers} =
-    Object.fromEntries(new FormData(form));
-  const given = Object.entries(numbers).filter(([, text]) => text.trim())
-    .map(([field, text]) => [field, Number.isFinite(Number(text)) ? Number(text) : text]);
-  const {"budget.usd": usd, ...limits} = Object.fromEntries(given);
-  const patterns = models.split(/[\s,]+/).filter(Boolean);
-  return {
-    name: name.trim(), ...limits, admin: Boolean(admin),
-    ...(usd !== undefined || strict) && {budget: {usd, per, strict: Boolean(strict)}},
-    ...patterns.length && {models: patterns},
-    ...expires_at && {expires_at: new Date(expires_at).toISOString()},
-  };
-}
-
-export async function createKey(form) {
-  if (form.elements.namedItem("expires_at").validity.badInput) {
-    throw new Refusal(422, {detail: [{loc: ["body", "expires_at"], msg: "A date and a time are needed."}]});
-  }
-  const {key, secret} = await ask("/admin/keys", {method: "POST", body: asked(form)});
-  find("create").close();
-  form.reset();
-  showSecret(key.name, secret);
+export async function saveKey(form) {
+  const {key, secret} = await saveTerms(form);
+  if (secret) showSecret(key.name, secret);
 }
 
 function showSecret(name, secret) {
@@ -53,9 +34,10 @@ let confirmed = async () => {}; // what the open confirmation is about
 
 export function actOnKey({target}) {
   const row = target.closest("tr");
+  if (target.matches(".edit")) openTerms(keyNamed(row.dataset.key));
   if (target.matches(".revoke")) {
-    askFirst("Revoke", row.dataset.key, "Whoever uses it is refused from now on. This cannot be undone, and no other key " +
-      "can get this name.", () => revoke(row));
+    askFirst("Revoke", row.dataset.key, "Whoever uses it is refused from now on. This cannot be undone. Its name stays " +
+      "taken, until it is forgotten on the command line.", () => revoke(row));
   }
   if (target.matches(".rotate")) {
     askFirst("Rotate", row.dataset.key, "The key gets a new secret, which is shown once.", () => rotate(row.dataset.key));

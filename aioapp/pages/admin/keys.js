@@ -1,13 +1,19 @@
 /** Keys: a row each, with what it may and what it has spent. */
 import {copyOf, fill, find, keep, sayIfEmpty, setBar} from "./elements.js";
 import {ask} from "./server.js";
-import {count, dateFormat, isoDay, moment, money, roundMoney} from "./words.js";
+import {count, dateFormat, inFull, isoDay, moment, money, roundMoney} from "./words.js";
+
+const known = new Map(); // the keys that the page shows, by name
+
+export const keyNamed = name => known.get(name);
 
 export async function readKeys(signal) {
   const {keys} = await ask("/admin/keys", {signal});
   const spent = await readSpent(keys, signal);
   const order = ["active", "expired", "revoked"];
   keys.sort((one, other) => order.indexOf(one.state) - order.indexOf(other.state) || one.name.localeCompare(other.name));
+  known.clear();
+  for (const key of keys) known.set(key.name, key);
   keep(find("keys").tBodies[0], new Map(keys.map(key => [key.name, key])), copyOf("key-row"),
     (row, key) => showKey(row, key, spent[key.budget?.per]?.get(key.name) ?? 0));
   keep(find("request-key"), new Map(keys.map(key => [key.name, key.name])), () => new Option(),
@@ -33,14 +39,18 @@ function showKey(row, key, spent) {
   const none = text => ({text, kind: "none"});
   fill(row, {
     name: {text: key.name, title: `Created ${moment(key.created_at, dateFormat).title}`},
+    owner: inFull(key.owner ?? ""),
+    note: inFull(key.note ?? ""),
     admin: key.admin ? "admin" : "",
     state: key.revoked_at ? {...moment(key.revoked_at, dateFormat), text: key.state} : key.state,
     limits: limitsOf(key) || none("none"),
     budget: budgetOf(key, spent) || none("none"),
     models: key.models.some(pattern => pattern !== "*") ? key.models.join(", ") : none("all"),
     expires: key.expires_at ? moment(key.expires_at, dateFormat) : none("never"),
+    used: key.last_used_at ? moment(key.last_used_at, dateFormat) : none("never"),
   });
   setBar(row, key.budget && (key.budget.usd ? spent / key.budget.usd : 1));
+  row.querySelector(".edit").hidden = key.state === "revoked";
   row.querySelector(".rotate").hidden = key.state !== "active";
   row.querySelector(".revoke").hidden = key.state === "revoked";
   for (const button of row.querySelectorAll("button")) button.ariaLabel = `${button.textContent} ${key.name}`;

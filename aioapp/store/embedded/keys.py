@@ -10,6 +10,8 @@ from aioapp.errors import Conflict, NotFound
 from aioapp.keys.key import LONGEST_GRACE, NAME, Key, Secret, mint
 from aioapp.store.embedded.errors import sound
 
+KEYS = "SELECT keys.*, last_used.at AS last_used_at FROM keys LEFT JOIN last_used ON last_used.key = keys.name"
+
 
 @sound()
 def version(connection: Connection) -> int:
@@ -28,14 +30,14 @@ def load(connection: Connection) -> tuple[dict[str, Key], dict[str, Secret]]:
 
 @sound()
 def listed(connection: Connection) -> list[Key]:
-    return [key_of(row) for row in rows(connection, "SELECT * FROM keys ORDER BY name")]
+    return [key_of(row) for row in rows(connection, f"{KEYS} ORDER BY name")]
 
 
 @sound()
 def find(connection: Connection, name: str) -> Key:
     """The key called `name`, whatever its state. Raises `NotFound`."""
     if NAME.fullmatch(name):  # other texts need not be ones that SQLite takes
-        for row in rows(connection, "SELECT * FROM keys WHERE name = ?", name):
+        for row in rows(connection, f"{KEYS} WHERE name = ?", name):
             return key_of(row)
     raise NotFound(f"There is no key with the name {name[:64]!a}.")
 
@@ -55,8 +57,22 @@ def create(connection: Connection, key: Key, *, at: datetime) -> str:
     added = connection.execute(
         f"INSERT INTO keys ({', '.join(row)}) VALUES ({marks}) ON CONFLICT (name) DO NOTHING", row)
     if not added.rowcount:
-        raise Conflict(f"The name {key.name} is or was another key's. Choose a new one.")
+        raise Conflict(f"The name {key.name} {taken(find(connection, key.name))}.")
     return add_secret(connection, key.name, at=at)
+
+
+def taken(key: Key) -> str:
+    """How the name of a key that is there can be had."""
+    if key.revoked_at is None:
+        return "is another key's. Choose a new one"
+    return f"was another key's. Choose a new one, or give this one up first: aioapp keys forget {key.name}"
+
+
+def update(connection: Connection, key: Key) -> None:
+    """Keep the key as it is now, in the place of the one that has its name."""
+    row = row_of(key)
+    columns = ", ".join(f"{column} = :{column}" for column in row)
+    connection.execute(f"UPDATE keys SET {columns} WHERE name = :name", row)
 
 
 def revoke(connection: Connection, name: str, *, at: datetime) -> Key:
@@ -65,6 +81,23 @@ def revoke(connection: Connection, name: str, *, at: datetime) -> Key:
         raise Conflict(f"The key {name} was revoked before.")
     connection.execute("UPDATE keys SET revoked_at = ? WHERE name = ?", (stamp(at), name))
     return find(connection, name)
+
+
+def forget(connection: Connection, name: str) -> Key:
+    """Give up the name of a revoked key, and all that is known of it but for its accounts. Returns what it was.
+
+    Raises `NotFound`, or `Conflict` for a key that was not revoked, and for the last one: a database that has lost all
+    keys is taken for a broken one, and nobody is let in.
+    """
+    key = find(connection, name)
+    if key.revoked_at is None:
+        raise Conflict(f"The key {name} was not revoked. Revoke it first.")
+    [others] = connection.execute("SELECT EXISTS (SELECT 1 FROM keys WHERE name <> ?)", (name,)).fetchone()
+    if not others:
+        raise Conflict(f"The key {name} is the only one that is known. Create another one first.")
+    for table, column in (("secrets", "key"), ("last_used", "key"), ("keys", "name")):
+        connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
+    return key
 
 
 def rotate(connection: Connection, name: str, *, at: datetime, grace: timedelta) -> str:
@@ -90,7 +123,7 @@ def add_secret(connection: Connection, name: str, *, at: datetime) -> str:
     return shown
 
 
-def rows(connection: Connection, query: str, *values: str) -> Iterator[Row]:
+def rows(connection: Connection, query: str, *values: str | int | None) -> Iterator[Row]:
     cursor = connection.cursor()
     cursor.row_factory = Row
     return cursor.execute(query, values)
@@ -108,6 +141,8 @@ def row_of(key: Key) -> dict[str, Any]:
         "created_at": stamp(key.created_at),
         "expires_at": key.expires_at and stamp(key.expires_at),
         "revoked_at": key.revoked_at and stamp(key.revoked_at),
+        "note": key.note,
+        "owner": key.owner,
     }
 
 
@@ -123,6 +158,9 @@ def key_of(row: Row) -> Key:
             created_at=datetime.fromisoformat(row["created_at"]),
             expires_at=moment(row["expires_at"]),
             revoked_at=moment(row["revoked_at"]),
+            last_used_at=moment(row["last_used_at"]),
+            note=row["note"],
+            owner=row["owner"],
         )
 
 

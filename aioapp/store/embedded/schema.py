@@ -102,6 +102,32 @@ MIGRATIONS = (
     -- Whether relayed calls keep the budget too, to the last cent.
     ALTER TABLE keys ADD COLUMN budget_strict INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    -- What people write about a key.
+    ALTER TABLE keys ADD COLUMN note TEXT;
+    ALTER TABLE keys ADD COLUMN owner TEXT;
+    """,
+    """
+    -- Who did what to which key, and when. It is only ever added to.
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        who TEXT NOT NULL,          -- a key's name, or "command line"
+        deed TEXT NOT NULL CHECK (deed IN ('created', 'changed', 'rotated', 'revoked', 'forgotten')),
+        key TEXT NOT NULL,
+        changes TEXT NOT NULL       -- JSON: of each field that was changed, what it was before and after
+    ) STRICT;
+    CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is kept as it is'); END;
+    CREATE TRIGGER audit_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the trail is kept as it is'); END;
+    """,
+    """
+    -- When each key's latest generation ended. It stands apart from the keys, whose every change all processes read.
+    CREATE TABLE last_used (
+        key TEXT NOT NULL PRIMARY KEY,
+        at TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO last_used SELECT key, max(at) FROM requests WHERE key <> '' GROUP BY key;
+    """,
 )
 
 

@@ -20,6 +20,7 @@ ADD_UP = (f"INSERT INTO usage (day, key, model, {', '.join(COLUMNS)}) VALUES ({'
 INSERT = ("INSERT INTO requests (at, request_id, key, model, outcome, error, stop_reason, input_tokens, output_tokens, "
           "cache_creation_input_tokens, cache_read_input_tokens, nanodollars, first, seconds, prompt) "
           f"VALUES ({', '.join('?' * 15)})")
+USED = "INSERT INTO last_used (key, at) VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"
 PRUNE = f"DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - {KEPT}"
 
 
@@ -37,7 +38,8 @@ def read_spent(connection: Connection, day: str) -> Counter[Account]:
 
 
 def write(connection: Connection, *, batch: Pending) -> None:
-    """Add the batch up, and keep the latest generations one by one."""
+    """Add the batch up, keep the latest generations one by one, and when each key was used last."""
     connection.executemany(ADD_UP, (tuple(chain(group, sums)) for group, sums in batch.sums.items()))
     connection.executemany(INSERT, batch.requests)
+    connection.executemany(USED, {key: at for at, _, key, *_ in batch.requests if key}.items())
     connection.execute(PRUNE)
