@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 PATIENCE = 0.25
 """Seconds to wait for another process's turn to end."""
-PAUSE, LONGEST_PAUSE = 0.0001, 0.005
+PAUSE, LONGEST_PAUSE = 0.0001, 0.001
 MOST = 10**12
 """Tokens that one generation can have used: whatever says more is wrong, and must not break the sums."""
 
