@@ -53,7 +53,7 @@ class Settings:
     simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")
     shutdown_timeout: float = setting(10.0, seconds, help="seconds that running generations get when the server stops")
     drain_delay: float = setting(
-        0.0, at_least(0), help="seconds for which /health alone tells that the server stops, before work is refused")
+        0.0, at_least(0), help="seconds for which only /health tells that the server stops, before work is refused")
     connect_timeout: float = setting(10.0, seconds, help="seconds to connect to Claude")
     idle_timeout: float = setting(60.0, seconds, help="seconds of silence between two reads of a streamed answer")
     total_timeout: float = setting(600.0, seconds, help="seconds that one generation may take, retries included")
