@@ -39,6 +39,7 @@ class Settings:
     log_level: str = setting("info", one_of(LOG_LEVELS), help="least level that is logged")
     log_format: str = setting("text", one_of(LOG_FORMATS), help="form of a line in the log: text or json")
     access_log: bool = setting(True, switch, help="log one line for each request")
+    log_probes: bool = setting(False, switch, help="log requests for /health and below as any other, not at debug")
     cors_origins: tuple[str, ...] = setting(("*",), origins, help="origin whose pages may call; * for any (repeatable)")
     cors_credentials: bool = setting(False, switch, help="let those pages send cookies; not with *")
     model: str = setting("claude-sonnet-5-5", name, help="model that answers where a request names none")
