@@ -85,8 +85,11 @@ async def drain(app: web.Application, seconds: float, *, delay: float = 0.0) -> 
     when an application shuts down by itself, aiohttp has closed that already. A WebSocket on which nothing runs has
     nothing to wait for.
     """
-    await app[SERVICES].drain.announce(delay)
-    await asyncio.gather(app[SERVICES].drain.wait(seconds), close_sockets(app, idle=True))
+    drain = app[SERVICES].drain
+    if not drain.begun:
+        log.info("Stopping: %d generations still run, and get %g s to end.", drain.running, delay + seconds)
+    await drain.announce(delay)
+    await asyncio.gather(drain.wait(seconds), close_sockets(app, idle=True))
 
 
 async def create_runner() -> web.AppRunner:
@@ -117,8 +120,8 @@ async def opened(
         if credentials is None:
             credentials = find_credentials(os.environ, loopback=loopback, home=Path.home(), base_url=base_url or API)
             stack.callback(close, credentials)
-        if not credentials.status().is_usable:
-            log.warning("%s", credentials.status().summary)
+        found = credentials.status()
+        log.log(logging.INFO if found.is_usable else logging.WARNING, "%s", found.summary)
         yield await stack.enter_async_context(open_services(
             settings, environ=os.environ, credentials=credentials, base_url=base_url, upstream=upstream,
             create=LIFELINE not in os.environ))

@@ -61,6 +61,7 @@ class Services:
     ping: float = 30.0
     introduction: float = 10.0
     debug: bool = False
+    log_probes: bool = False
 
     def call(self, prompt: Prompt, *, live: bool, admission: Admission) -> tuple[Call, tuple[str, ...]]:
         """The call for `prompt`, fitted to its model, and a warning for each setting that was left out."""
@@ -110,7 +111,8 @@ async def open_services(
             allowance=store.allowance, keys=store.keys, usage=store.usage, ledger=ledger, prices=prices,
             metrics=metrics, drain=drain, model=settings.model,
             authenticator=Authenticator(keyring=keyring, anonymous=anonymous(settings), open=settings.allow_anonymous),
-            origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug)
+            origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug,
+            log_probes=settings.log_probes)
 
 
 def anonymous(settings: Settings) -> Limits:

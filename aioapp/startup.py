@@ -1,8 +1,10 @@
 """What must hold before the server opens: it can keep its books, and lets in nobody unawares."""
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aioapp.errors import StoreUnavailable
+from aioapp.keys import Key
 from aioapp.settings import SettingError, Settings
 from aioapp.store.embedded import open_store, reason_of
 from aioapp.usage import parse_prices
@@ -21,8 +23,15 @@ NEEDS_KEYS = (
 async def check(settings: Settings, database: Path, *, where: str | None) -> None:
     """Raises `SettingError`. `where` is the address that others can reach, None if only this machine can."""
     check_prices(settings)
-    if await has_keys(database):
-        return
+    keys = await keys_in(database)
+    if not keys:
+        check_keyless(settings, where=where)
+    log.info("The database is %s.", database)
+    log.info("Keys: %s.", counted(keys))
+
+
+def check_keyless(settings: Settings, *, where: str | None) -> None:
+    """Raises `SettingError` where others could come in, and warns of those who can."""
     if where is not None and not settings.allow_anonymous:
         raise SettingError(NEEDS_KEYS.format(where=where))
     if where is not None:
@@ -39,10 +48,19 @@ def check_prices(settings: Settings) -> None:
             raise SettingError(f"--prices: {error}") from None
 
 
-async def has_keys(database: Path) -> bool:
-    """Whether any key was ever made. Makes the database where there is none. Raises `SettingError`."""
+async def keys_in(database: Path) -> list[Key]:
+    """All keys that were ever made. Makes the database where there is none. Raises `SettingError`."""
     try:
         async with open_store(database, create=True, quiet=True) as store:
-            return bool(await store.keys.listed())
+            return await store.keys.listed()
     except StoreUnavailable as error:
         raise SettingError(f"--database: {database} cannot be used: {reason_of(error)}") from None
+
+
+def counted(keys: list[Key]) -> str:
+    if not keys:
+        return "none was ever made"
+    now = datetime.now(UTC)
+    active = sum(key.state(now) == "active" for key in keys)
+    return (f"{active} {'lets' if active == 1 else 'let'} callers in, "
+            f"of {len(keys)} that {'was' if len(keys) == 1 else 'were'} ever made")

@@ -23,7 +23,8 @@ from aioapp.web.peer import network_of
 from tests.conftest import Serve, start
 from tests.keyed import make_key, revoke, shown
 
-OPEN = ("/", "/health", "/health/live", "/docs", "/docs/assets/{name}", "/redoc", "/openapi.json", "/api/hello")
+OPEN = ("/", "/health", "/health/ready", "/health/live", "/docs", "/docs/assets/{name}", "/redoc", "/openapi.json",
+        "/api/hello")
 ADMIN_ONLY = ("/admin",)
 PAST = datetime.now(UTC) - timedelta(days=2)
 HANDSHAKE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",

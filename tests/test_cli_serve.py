@@ -30,7 +30,7 @@ async def status_of(http: aiohttp.ClientSession, url: str, path: str = "/health"
 @pytest.mark.parametrize("number", ENDS)
 async def test_it_prints_one_line_once_it_answers_and_a_signal_ends_it_in_order(
         http: aiohttp.ClientSession, number: signal.Signals) -> None:
-    async with serving("--simulate", "--no-access-log", "--cors-origin", "https://app.example") as server:
+    async with serving("--simulate", "--log-level", "warning", "--cors-origin", "https://app.example") as server:
         assert await status_of(http, server.url) == 200
         assert await server.end(number) == 0
     assert server.out.count("\n") == 1

@@ -110,7 +110,8 @@ async def test_no_such_path_and_no_such_method_have_the_error_shape(
         assert "POST" in wrong.headers["Allow"]
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/auth-status", "/docs", "/redoc", "/openapi.json"])
+@pytest.mark.parametrize("path", [
+    "/", "/health", "/health/ready", "/health/live", "/auth-status", "/docs", "/redoc", "/openapi.json"])
 async def test_head_works_on_every_get(serve: Serve, http: aiohttp.ClientSession, path: str) -> None:
     async with http.head(f"{await serve()}{path}") as response:
         assert (response.status, await response.read()) == (200, b"")

@@ -107,7 +107,7 @@ def test_tokens_are_held_while_they_may_be_used_and_counted_once_they_were(limit
     clock.now += 100
     reservation.settle(30)
     error = refused(lambda: limiter.reserve(WEB, 71))
-    assert (error.refused, error.retry_after) == ("tokens_per_minute", 61)
+    assert (error.refused, error.retry_after) == ("tokens_per_minute", 60)
     limiter.reserve(WEB, 70).settle(0)
     clock.now += 61
     limiter.reserve(WEB, 100)
@@ -116,7 +116,7 @@ def test_tokens_are_held_while_they_may_be_used_and_counted_once_they_were(limit
 def test_more_tokens_than_were_reserved_are_counted_all_the_same(limiter: Limiter, clock: Clock) -> None:
     limiter.reserve(WEB, 10).settle(250)
     assert limiter.remaining(WEB).tokens == 0
-    assert refused(lambda: limiter.reserve(WEB, 0)).retry_after == 61
+    assert refused(lambda: limiter.reserve(WEB, 0)).retry_after == 60
     clock.now += 61
     limiter.reserve(WEB, 100)
 
@@ -171,7 +171,7 @@ def test_limits_that_were_changed_hold_for_what_was_counted_before(limiter: Limi
     limiter.admit(WEB), limiter.admit(WEB)
     limiter.admit(client(requests_per_minute=3))
     assert limiter.remaining(client(requests_per_minute=1)).requests == 0
-    assert refused(lambda: limiter.admit(client(requests_per_minute=1))).retry_after == 61
+    assert refused(lambda: limiter.admit(client(requests_per_minute=1))).retry_after == 60
 
 
 def test_a_clock_that_began_anew_makes_old_counts_stale(folder: Path, clock: Clock) -> None:
@@ -195,12 +195,24 @@ def test_headers_name_only_the_limits_that_the_client_has(limiter: Limiter, cloc
         '"requests";q=2;w=60, "tokens";q=100;w=60;qu="tokens", "concurrency";q=2;qu="concurrent-requests"')
     assert remaining_field(limiter.remaining(WEB)) == '"requests";r=1;t=13, "tokens";r=40, "concurrency";r=1'
     reservation.settle(60)
-    assert remaining_field(limiter.remaining(WEB)) == '"requests";r=1;t=13, "tokens";r=40;t=61, "concurrency";r=2'
+    assert remaining_field(limiter.remaining(WEB)) == '"requests";r=1;t=13, "tokens";r=40;t=60, "concurrency";r=2'
     slots = client(concurrency=4)
     assert policy_field(slots.limits) == '"concurrency";q=4;qu="concurrent-requests"'
     assert policy_field(Limits()) == remaining_field(Remaining()) == ""
     fresh = client("fresh", requests_per_minute=7, tokens_per_minute=8)
     assert remaining_field(limiter.remaining(fresh)) == '"requests";r=7;t=60, "tokens";r=8;t=60'
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
+def test_nobody_is_told_to_wait_longer_than_the_minute(limiter: Limiter, clock: Clock, fraction: float) -> None:
+    """Anthropic's SDKs take no notice of a longer one, and would be back at once."""
+    clock.now += fraction
+    limiter.admit(WEB), limiter.admit(WEB)
+    limiter.reserve(WEB, 100).settle(100)
+    assert refused(lambda: limiter.admit(WEB)).retry_after == 60
+    assert refused(lambda: limiter.reserve(WEB, 1)).retry_after == 60
+    standing = limiter.remaining(WEB)
+    assert (standing.requests_in, standing.tokens_in) == (60, 60)
 
 
 @pytest.fixture(scope="module")

@@ -72,10 +72,9 @@ async def test_a_host_that_is_none_is_refused(serve: Serve, http: aiohttp.Client
 
 def test_every_operation_has_an_id_of_its_own_that_stays() -> None:
     assert Counter(operation["operationId"] for *_, operation in contract().operations()) == Counter([
-        "generate", "generateStream", "chat", "chatStream", "websocket", "root", "health", "healthLive", "authStatus",
-        "usage", "metrics", "listKeys", "createKey", "showKey", "updateKey", "revokeKey", "rotateKey", "audit",
-        "allUsage", "latestRequests",
-        "messages", "countTokens", "listModels", "showModel"])
+        "generate", "generateStream", "chat", "chatStream", "websocket", "root", "health", "healthReady", "healthLive",
+        "authStatus", "usage", "metrics", "listKeys", "createKey", "showKey", "updateKey", "revokeKey", "rotateKey",
+        "audit", "allUsage", "latestRequests", "messages", "countTokens", "listModels", "showModel"])
 
 
 def test_the_document_is_the_same_every_time() -> None:
@@ -86,7 +85,7 @@ def test_every_body_and_every_good_json_answer_has_an_example() -> None:
     told = [content for *_, operation in contract().operations() for content in (
         *operation.get("requestBody", {}).get("content", {}).values(),
         *operation["responses"].get("200", operation["responses"].get("201", {})).get("content", {}).values())]
-    assert len(told) == 10 + 24
+    assert len(told) == 10 + 25
     assert all("example" in content or "examples" in content["schema"] for content in told)
 
 

@@ -421,8 +421,8 @@ def shape(value: object) -> object:
 def test_every_endpoint_is_called_by_a_curl_line() -> None:
     called = {re.sub(r"^http://[^/]+", "", word) for block in blocks("bash") for line in curls(block) for word in line
               if word.startswith("http://")}
-    assert called == {"/", "/health", "/health/live", "/auth-status", "/api/generate", "/api/chat", "/api/stream",
-                      "/api/chat/stream", "/ws/generate", "/docs", "/redoc", "/openapi.json",
+    assert called == {"/", "/health", "/health/ready", "/health/live", "/auth-status", "/api/generate", "/api/chat",
+                      "/api/stream", "/api/chat/stream", "/ws/generate", "/docs", "/redoc", "/openapi.json",
                       "/api/usage", "/metrics", "/admin/keys", "/admin/keys/ci", "/admin/audit",
                       "/admin/usage?by=day", "/admin/requests",
                       "/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/models/claude-sonnet-5-5"}

@@ -2,6 +2,7 @@
 import asyncio
 import json
 import logging
+import re
 import subprocess
 import sys
 import traceback
@@ -45,8 +46,26 @@ async def test_each_request_has_one_line_that_says_what_claude_took(http: aiohtt
 
 
 async def test_a_request_that_asks_claude_nothing_has_a_short_line(http: aiohttp.ClientSession) -> None:
-    async with serving("--simulate") as server, http.get(f"{server.url}/health/live?secret={SECRET}"):
-        await lines(server, REQUEST + r"GET /health/live 200 [\d.]+ ms \w{32}")
+    async with serving("--simulate") as server, http.get(f"{server.url}/openapi.json?secret={SECRET}"):
+        await lines(server, REQUEST + r"GET /openapi.json 200 [\d.]+ ms \w{32}")
+
+
+@pytest.mark.parametrize(("flags", "variables", "level"), [
+    ([], {}, None), (["--log-probes"], {}, "INFO"), ([], {"API_LOG_PROBES": "yes"}, "INFO"),
+    (["--no-log-probes"], {"API_LOG_PROBES": "yes"}, None), (["--log-level", "debug"], {}, "DEBUG"),
+    (["--log-probes", "--no-access-log"], {}, None),
+])
+async def test_probes_of_health_are_logged_at_debug_unless_that_is_asked_for(
+        http: aiohttp.ClientSession, flags: list[str], variables: dict[str, str], level: str | None) -> None:
+    """A balancer asks every second, and that somebody asked is hardly ever of interest."""
+    async with serving("--simulate", *flags, env=variables) as server:
+        for path in ("/health", "/health/ready", "/health/live", "/health/nonesuch"):
+            async with http.get(server.url + path) as response:
+                assert response.status == (404 if path == "/health/nonesuch" else 200)
+        assert await server.end() == 0
+    told = re.findall(r"(\w+) aioapp\.requests: \S+ - GET (\S+)", server.err)
+    probes = [] if level is None else [(level, path) for path in ("/health", "/health/ready", "/health/live")]
+    assert told == [*probes, *([] if "--no-access-log" in flags else [("INFO", "/health/nonesuch")])]
 
 
 async def test_a_stream_has_its_line_when_it_ends(http: aiohttp.ClientSession) -> None:

@@ -1,6 +1,7 @@
 """The command line: `python -m aioapp`."""
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from aioapp.telemetry import logs
 
 if TYPE_CHECKING:
     from aiohttp.web import Application
+
+log = logging.getLogger("aioapp.app")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -96,6 +99,7 @@ def prepared(settings: Settings) -> socket.socket:
         if LIFELINE not in os.environ:
             database, where = database_path(settings.database, os.environ), reachable_at(listening)
             asyncio.run(startup.check(settings, database, where=where))
+            log.info("Workers: %d.", settings.workers)
     except SettingError:
         listening.close()
         raise

@@ -25,5 +25,6 @@ def endpoints(operations: Sequence[Operation] = OPERATIONS) -> tuple[Endpoint, .
     """Everything that a server of `operations` serves, in the order in which it is documented."""
     forms = [form(operation) for operation in operations for form in (rest, stream)]
     served = (*forms, websocket(operations, path="/ws/generate"), *V1,
-              root.ROOT, health.HEALTH, health.LIVE, auth_status.AUTH_STATUS, USAGE, METRICS, *ADMIN)
+              root.ROOT, health.HEALTH, health.READY, health.LIVE, auth_status.AUTH_STATUS, USAGE, METRICS,
+              *ADMIN)
     return (*served, *docs.pages(served, operations))

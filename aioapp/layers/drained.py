@@ -21,6 +21,11 @@ class Drain:
     _running: set[asyncio.Task[object]] = field(default_factory=set)
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def running(self) -> int:
+        """How many generations run."""
+        return len(self._running)
+
     async def announce(self, seconds: float) -> None:
         """Let it be known that the end has begun, and go on as ever for `seconds`: once, whoever else announces it."""
         if not self.begun:

@@ -39,6 +39,7 @@ class Settings:
     log_level: str = setting("info", one_of(LOG_LEVELS), help="least level that is logged")
     log_format: str = setting("text", one_of(LOG_FORMATS), help="form of a line in the log: text or json")
     access_log: bool = setting(True, switch, help="log one line for each request")
+    log_probes: bool = setting(False, switch, help="log requests for /health and below as any other, not at debug")
     cors_origins: tuple[str, ...] = setting(("*",), origins, help="origin whose pages may call; * for any (repeatable)")
     cors_credentials: bool = setting(False, switch, help="let those pages send cookies; not with *")
     model: str = setting("claude-sonnet-5-5", name, help="model that answers where a request names none")
@@ -53,7 +54,7 @@ class Settings:
     simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")
     shutdown_timeout: float = setting(10.0, seconds, help="seconds that running generations get when the server stops")
     drain_delay: float = setting(
-        0.0, at_least(0), help="seconds for which /health alone tells that the server stops, before work is refused")
+        0.0, at_least(0), help="seconds for which only /health tells that the server stops, before work is refused")
     connect_timeout: float = setting(10.0, seconds, help="seconds to connect to Claude")
     idle_timeout: float = setting(60.0, seconds, help="seconds of silence between two reads of a streamed answer")
     total_timeout: float = setting(600.0, seconds, help="seconds that one generation may take, retries included")

@@ -40,14 +40,14 @@ class AccessRecord:
                 f"{self.seconds * 1e3:.1f} ms {self.request_id}{tail}")
 
 
-def is_logged() -> bool:
-    """Whether requests are logged: else none need be told."""
-    return requests.isEnabledFor(logging.INFO)
+def is_logged(level: int) -> bool:
+    """Whether requests of this level are logged: else none need be told."""
+    return requests.isEnabledFor(level)
 
 
-def log_request(seen: AccessRecord) -> None:
+def log_request(seen: AccessRecord, *, level: int = logging.INFO) -> None:
     """One line for each request, those included that their caller left."""
-    requests.info(seen)
+    requests.log(level, seen)
 
 
 def configure(settings: Settings) -> None:

@@ -16,6 +16,10 @@ class UsageStore(Protocol):
     def ready(self) -> bool:
         """Whether what is spent can be written, as far as is known."""
 
+    @property
+    def trouble(self) -> str | None:
+        """A sentence for anybody that says what cannot be done, None where all can: no part of it is a path."""
+
     async def add(self, batch: Pending) -> None:
         """Keep what is in it: all of it or, where this raises, nothing."""
 

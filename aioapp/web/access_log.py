@@ -1,4 +1,5 @@
 """Tells what was asked and how it ended: a line in the log and a count in the metrics, for a request as for a frame."""
+import logging
 import time
 
 from aiohttp import web
@@ -9,19 +10,23 @@ from aioapp.web.context import BEGAN, CALLER, GENERATION, REQUEST_ID, SERVICES
 
 LEFT = 499
 """The status that is counted for a caller who did not wait for one, as nginx has it."""
+PROBES = frozenset({"/health", "/health/ready", "/health/live"})
+"""What balancers and supervisors ask every few seconds."""
 
 
 def log_exchange(request: web.Request, status: int | None) -> None:
     """`status` is None where the caller has left."""
     generation, seconds = request.get(GENERATION), time.perf_counter() - request[BEGAN]
-    if is_logged():
+    services, path = request.app[SERVICES], pattern(request)
+    level = logging.DEBUG if path in PROBES and not services.log_probes else logging.INFO
+    if is_logged(level):
         caller = request.get(CALLER)
         log_request(AccessRecord(
             remote=request.remote or "", key=caller.key if caller else None, method=request.method,
             path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
-            generation=generation))
-    metrics = request.app[SERVICES].metrics
-    metrics.request(method=request.method, path=pattern(request), status=status or LEFT, seconds=seconds)
+            generation=generation), level=level)
+    metrics = services.metrics
+    metrics.request(method=request.method, path=path, status=status or LEFT, seconds=seconds)
     if generation and generation.outcome == "completed" and not generation.live:
         metrics.overhead(max(0.0, seconds - generation.meter.waited))
 

@@ -16,7 +16,7 @@ from aioapp.web.access_log import log_exchange
 from aioapp.web.context import BEGAN, PREPARED, REFUSED, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Handler, json_response
 from aioapp.web.error_responses import as_app_error, error_response, has_left, shape_of, titled
-from aioapp.web.refusal import new_id, refused
+from aioapp.web.refusal import SERVER, new_id, refused
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -115,5 +115,6 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
         request_id = request[REQUEST_ID]
     request[PREPARED] = True
     headers = response.headers
+    headers["Server"] = SERVER
     headers["X-Request-ID"] = request_id
     headers["X-Process-Time"] = f"{time.perf_counter() - request[BEGAN]:.6f}"

@@ -13,6 +13,9 @@ from aioapp.web.endpoint import json_response
 from aioapp.web.error_responses import headers_of
 from aioapp.web.bounds import LARGEST_HEAD, LARGEST_LINE
 
+SERVER = "aioapp"
+"""What answers call us. aiohttp would tell its version and Python's: those help only who looks for old ones."""
+
 
 def new_id() -> str:
     """A request's id where its caller gives none: 128 random bits in hexadecimal."""
@@ -24,7 +27,8 @@ def refused(error: AppError, *, request_id: str | None = None) -> web.Response:
     request_id = request_id or new_id()
     response = json_response(
         answers.problem(error, request_id=request_id), status=error.status,
-        headers={**headers_of(error), "X-Request-ID": request_id, "X-Process-Time": "0.000000"})
+        headers={**headers_of(error), "Server": SERVER, "X-Request-ID": request_id,
+                 "X-Process-Time": "0.000000"})
     response.force_close()
     return response
 

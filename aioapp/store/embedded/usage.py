@@ -1,6 +1,7 @@
 """The accounts of one machine, and what all of its processes know of budgets by them."""
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
@@ -18,6 +19,8 @@ from aioapp.usage.usage_store import By, Figures
 
 REFRESH = 0.5
 """Seconds between two looks at what other processes wrote."""
+OLDEST = 5.0
+"""Seconds after which a look that does not end is one that fails."""
 
 log = logging.getLogger("aioapp.usage")
 
@@ -52,11 +55,14 @@ class EmbeddedUsage:
     def __init__(
             self, database: Database, counts: Counts, *, reports: Database | None = None,
             clock: Callable[[], datetime] = partial(datetime.now, UTC),
+            monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._reports = reports or database
         self._counts = counts
         self._clock = clock
+        self._monotonic = monotonic
+        self._looked = monotonic()
         self._written: Counter[usage_table.Account] = Counter()
         self._alone = asyncio.Lock()
         self._failing = False
@@ -67,6 +73,12 @@ class EmbeddedUsage:
     @property
     def ready(self) -> bool:
         return not self._failing
+
+    @property
+    def trouble(self) -> str | None:
+        if self._poll is None or self._monotonic() - self._looked > OLDEST:
+            return "It cannot be read: the log says why."
+        return "What is spent cannot be written into it: the log says why." if self._failing else None
 
     def known(self, caller: Caller) -> Spent | None:
         """What the database says of the caller's budget; None where it has none.
@@ -114,6 +126,7 @@ class EmbeddedUsage:
         async with self._alone:
             if unlike is not None and unlike.mark is not self._mark:
                 return
+            looked = self._monotonic()
             mark = await self._new_mark()  # before the day: what was written by then is of none after it
             day = self._clock().astimezone(UTC).date().isoformat()
             try:
@@ -122,7 +135,7 @@ class EmbeddedUsage:
                 self._poll = None
                 self._log(error)
                 return
-            self._logged, self._mark = None, mark
+            self._logged, self._mark, self._looked = None, mark, looked
             if found is not None:
                 self._poll, self._written = found
 

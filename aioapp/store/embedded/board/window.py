@@ -66,14 +66,18 @@ class Window:
                 return
 
     def wait(self, now: float, amount: int) -> int | None:
-        """Whole seconds, one at least, until `amount` of the total will have left. None: so much is not counted."""
+        """Whole seconds, one at least, until `amount` of the total will have left. None: so much is not counted.
+
+        It is never more than the window's own: what was counted just now may then stay for less than a second more.
+        Clients take no longer one in earnest (Anthropic's SDKs come back at once).
+        """
         words, at = self._words, self._at
         head = words[at + HEAD]
         for step in range(words[at + LENGTH]):
             place = self._ring + 2 * ((head + step) % STEPS)
             amount -= words[place + 1]
             if amount <= 0:
-                return max(1, ceil(words[place] + SPAN + 1 - now))
+                return min(SPAN, max(1, ceil(words[place] + SPAN + 1 - now)))
         return None
 
     def repair(self, second: int) -> None:
