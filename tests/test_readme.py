@@ -47,7 +47,7 @@ SERVE = ("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt 
          ".venv/bin/python -m aioapp --simulate")
 TEST = ("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt -e '.[test]' && "
         ".venv/bin/python -m pytest")
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a test gives up on a process: plenty, since the machine may be busy."""
 
 

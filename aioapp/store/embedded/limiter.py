@@ -16,9 +16,9 @@ from aioapp.store.embedded.board.turns import Busy, Turns
 
 T = TypeVar("T")
 
-PATIENCE = 0.25
+PATIENCE = 1.0
 """Seconds to wait for another process's turn to end."""
-PAUSE, LONGEST_PAUSE = 0.0001, 0.001
+PAUSE, LONGEST_PAUSE = 0.0001, 0.002
 MOST = 10**12
 """Tokens that one generation can have used: whatever says more is wrong, and must not break the sums."""
 
