@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from aioapp.errors import Forbidden
+
 Period = Literal["day", "month"]
 
 
@@ -83,6 +85,11 @@ class Caller:
         # Once, for a key's holder stays for many requests, each of which asks for them several times.
         object.__setattr__(self, "account", ("key:" if self.known else "address:") + self.name)
         object.__setattr__(self, "key", self.name if self.known else None)
+
+    def check_model(self, model: str) -> None:
+        """Raises `Forbidden` for a model that it may not use."""
+        if not self.may_use(model):
+            raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(self.models)}.")
 
     def may_use(self, model: str) -> bool:
         """Whether one of the patterns fits the name."""

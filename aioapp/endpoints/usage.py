@@ -8,6 +8,7 @@ from marshmallow import Schema, fields, validate
 from aioapp.callers import Caller
 from aioapp.money import NANO
 from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures, marked
+from aioapp.keys.text import budget_object
 from aioapp.usage.usage_store import UsageStore
 from aioapp.web import answers
 from aioapp.web.context import CALLER, SERVICES
@@ -54,9 +55,7 @@ async def spent(caller: Caller, usage: UsageStore, *, now: datetime) -> answers.
     if caller.budget is None:
         return None
     return {
-        "usd": caller.budget.nanodollars / NANO,
-        "per": caller.budget.per,
-        "strict": caller.budget.strict,
+        **budget_object(caller.budget),
         "spent_usd": await usage.spent(caller) / NANO,
         "renews_at": caller.budget.renews(now).isoformat(),
     }

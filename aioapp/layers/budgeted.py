@@ -2,7 +2,6 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aioapp.errors import Forbidden
 from aioapp.generation import Batch, Call, Generate, Layer
 from aioapp.limits import Allowance
 from aioapp.money import MOST_NANODOLLARS
@@ -16,8 +15,7 @@ def budgeted(*, allowance: Allowance, prices: Prices) -> Layer:
         async def generate(call: Call) -> AsyncGenerator[Batch, None]:
             caller, generation, prompt = call.admission.caller, call.generation, call.prompt
             for model in prompt.models:
-                if not caller.may_use(model):
-                    raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(caller.models)}.")
+                caller.check_model(model)
             reserve = reserves.of(caller, prompt)
             reservation = await allowance.reserve(caller, tokens=reserve.tokens, nanodollars=reserve.nanodollars)
             try:

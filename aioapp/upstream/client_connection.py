@@ -86,6 +86,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if not self._complete or not self._reusable:
             self.abort()
         elif self.usable:
+            self._reusable = False  # whoever released it again would hand it to a second caller
             self._freed(self)
 
     def abort(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from aioapp import errors
+from aioapp.messages.events import Event
+from aioapp.messages.frames import wire_of
 from aioapp.web.answers import LONGEST_DETAIL, Object, encode
 
 NOT_AGAIN = {"x-should-retry": "false"}
@@ -64,4 +66,4 @@ def described(kind: str, message: str, *, request_id: str) -> Object:
 
 def event(error: errors.AppError, *, request_id: str) -> bytes:
     """A stream's last frame."""
-    return b"event: error\ndata: %b\n\n" % encode(problem(error, request_id=request_id))
+    return wire_of([Event("error", encode(problem(error, request_id=request_id)))])

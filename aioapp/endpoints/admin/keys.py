@@ -73,7 +73,7 @@ def named(request: web.Request) -> str:
 
 def one_key(key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
     said: dict[str, Any] = {"key": as_object(key, at=datetime.now(UTC)), "timestamp": answers.now()}
-    # Not even a browser's cache is as_object a secret (RFC 9111 §5.2.2.5).
+    # Not even a browser's cache is told a secret (RFC 9111 §5.2.2.5).
     return json_response(said if secret is None else {**said, "secret": secret}, status=status,
                          headers={"Cache-Control": "no-store"})
 

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from aioapp.endpoints.v1.passed import answer, ask, check_model
+from aioapp.endpoints.v1.passed import answer, ask, with_query
 from aioapp.messages import raw_prompt
 from aioapp.messages.named_models import LONGEST_MODEL, models_of
 from aioapp.web.context import CALLER
@@ -43,11 +43,10 @@ class MessagesBody(CountTokensBody):
 
 
 async def count_tokens(request: web.Request) -> web.Response:
-    query = request.rel_url.raw_query_string
     async with request.app[LARGE_BODIES].read(request) as raw:
         for model in await looked_into(raw, lambda: models_of(raw_prompt.parsed(raw))):
-            check_model(request[CALLER], model)
-        return answer(await ask(request, "/v1/messages/count_tokens" + (f"?{query}" if query else ""), body=raw))
+            request[CALLER].check_model(model)
+        return answer(await ask(request, with_query(request, "/v1/messages/count_tokens"), body=raw))
 
 
 MESSAGES = Endpoint(

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import jiter
 from aiohttp import web
 
-from aioapp.endpoints.v1.passed import answer, ask, check_model
+from aioapp.endpoints.v1.passed import answer, ask, with_query
 from aioapp.errors import BadRequest, NotFound, Said, UpstreamFailed
 from aioapp.messages.named_models import LONGEST_MODEL
 from aioapp.web.context import CALLER
@@ -27,9 +27,8 @@ SANE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:@-]{{,{LONGEST_MODEL - 1}}}")
 
 async def listed(request: web.Request) -> web.Response:
     """As Claude has it; for a key that may not use every model, pages of those that it may."""
-    query = request.rel_url.raw_query_string
     if "*" in request[CALLER].models:
-        return answer(await ask(request, PATH + (f"?{query}" if query else "")))
+        return answer(await ask(request, with_query(request, PATH)))
     every: list[Model] = []
     target = f"{PATH}?limit={MOST}"
     for _ in range(MOST_PAGES):
@@ -86,7 +85,7 @@ async def shown(request: web.Request) -> web.Response:
     name = request.match_info["id"]
     if not SANE.fullmatch(name):
         raise NotFound(f"There is no model {name[:LONGEST_MODEL]} here.")
-    check_model(request[CALLER], name)
+    request[CALLER].check_model(name)
     return answer(await ask(request, f"{PATH}/{name}"))
 
 

@@ -3,8 +3,7 @@ import asyncio
 
 from aiohttp import web
 
-from aioapp.callers import Caller
-from aioapp.errors import Forbidden, NotInitialized, Said, UpstreamTimeout
+from aioapp.errors import NotInitialized, Said, UpstreamTimeout
 from aioapp.web.context import SERVICES
 from aioapp.web.operations.relay import going_on
 
@@ -26,7 +25,7 @@ def answer(said: Said) -> web.Response:
     return web.Response(status=said.status, headers=said.headers, body=said.body)
 
 
-def check_model(caller: Caller, model: str) -> None:
-    """Raises `Forbidden` for a model that the caller may not use."""
-    if not caller.may_use(model):
-        raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(caller.models)}.")
+def with_query(request: web.Request, path: str) -> str:
+    """`path` with the request's own query, as it came."""
+    query = request.rel_url.raw_query_string
+    return f"{path}?{query}" if query else path

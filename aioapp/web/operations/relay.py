@@ -11,6 +11,7 @@ from aioapp.errors import UpstreamFailed
 from aioapp.generation import Batch, Call
 from aioapp.messages import raw_prompt
 from aioapp.messages.frames import Frames, wire_of
+from aioapp.upstream.relayed import NOTHING
 from aioapp.web import anthropic_errors
 from aioapp.web.context import ADMISSION, GENERATION, REQUEST_ID, SERVICES
 from aioapp.web.error_responses import as_app_error, has_left
@@ -35,7 +36,7 @@ async def relay(request: web.Request) -> web.StreamResponse:
         request[GENERATION] = call.generation
         async with aclosing(services.generate(call)) as batches:
             if (first := await anext(batches, None)) is None:
-                raise UpstreamFailed("Claude's answer is empty.")
+                raise UpstreamFailed(NOTHING)
             headers = {hdrs.CONTENT_TYPE: EVENTS if call.live else JSON, **named(call)}
             if not headers[hdrs.CONTENT_TYPE].lower().startswith("text/event-stream"):
                 return web.Response(body=await rest_of(batches, first=first), headers={**headers, **UNBUFFERED})
