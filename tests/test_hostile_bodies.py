@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -122,7 +122,8 @@ class Caller:
     async def _frame(self, dear: Dear, headers: dict[str, str]) -> Answer:
         size = 0
         async with self.http.ws_connect(f"{self.server.url}/ws/generate", headers=headers, max_msg_size=0) as socket:
-            await socket.send_frame(dear.body, aiohttp.WSMsgType.TEXT)
+            with suppress(OSError):  # a stranger's frame need not be read to its end: the connection may close
+                await socket.send_frame(dear.body, aiohttp.WSMsgType.TEXT)
             async for message in socket:
                 size += len(message.data.encode())
                 if headers and "success" in (frame := json.loads(message.data)):
