@@ -34,6 +34,7 @@ class Admission:
 
 
 NOWHERE = Admission()
+NONE_GUESSED = Usage()
 
 
 class Meter:
@@ -45,7 +46,7 @@ class Meter:
     __slots__ = ("_guess", "_since", "_uncounted", "asked", "summary", "waited")
 
     def __init__(self) -> None:
-        self._guess = Usage()
+        self._guess = NONE_GUESSED
         self._since: float | None = None
         self.summary = Summary()
         self._uncounted = 0
@@ -78,7 +79,7 @@ class Meter:
 
     def see(self, batch: "Batch") -> None:
         """Take events in. It looks and never judges: whoever makes a message of them finds what makes no sense."""
-        uncounted = self._uncounted + (batch.written if isinstance(batch, Frames) else 0)
+        uncounted = self._uncounted + (batch.written if type(batch) is Frames else 0)
         for event in batch:
             name, raw = event
             if name == "content_block_delta":
@@ -97,9 +98,10 @@ class Meter:
         nothing for that.
         """
         if self.summary.begun:
-            left = max(0, call.prompt.max_tokens - self.summary.usage.output_tokens)
-            written = min(left, -(-self._uncounted // BYTES_A_TOKEN))
-            self._guess = replace(self._guess, output_tokens=self._guess.output_tokens + written)
+            if self._uncounted:
+                left = max(0, call.prompt.max_tokens - self.summary.usage.output_tokens)
+                written = min(left, -(-self._uncounted // BYTES_A_TOKEN))
+                self._guess = replace(self._guess, output_tokens=self._guess.output_tokens + written)
         elif by_us:
             self.lose(call)
 
@@ -111,13 +113,13 @@ class Meter:
     @property
     def is_guess(self) -> bool:
         """Whether some of `usage` is guessed."""
-        return self._guess.total > 0
+        return self._guess is not NONE_GUESSED and self._guess.total > 0
 
     @property
     def usage(self) -> Usage:
         """Tokens as Claude counted them, and those that are guessed where it could not."""
         counted, guess = self.summary.usage, self._guess
-        return counted.plus(guess) if guess.total else counted
+        return counted if guess is NONE_GUESSED else counted.plus(guess)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -1,6 +1,6 @@
 """The pipeline's stages, outermost first: one file, one job, one word in `compose`.
 
-A layer closes what it wraps, by `async with aclosing(inner(call)) as batches` or in a `finally`, so that closing the
+A layer closes what it wraps in a `finally` (`aclosing` would do, for three calls each), so that closing the
 outermost closes them all, down to the connection. It never holds a timeout or a task group across a `yield` (PEP 789).
 """
 from aioapp.layers.budgeted import budgeted

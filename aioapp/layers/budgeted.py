@@ -1,6 +1,5 @@
 """Keeps callers to their models, limits and budgets: reserves what a call may take, and settles to what it took."""
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from aioapp.generation import Batch, Call, Generate, Layer
 from aioapp.limits import Allowance
@@ -18,10 +17,13 @@ def budgeted(*, allowance: Allowance, prices: Prices) -> Layer:
                 caller.check_model(model)
             reserve = reserves.of(caller, prompt)
             reservation = await allowance.reserve(caller, tokens=reserve.tokens, nanodollars=reserve.nanodollars)
+            batches = inner(call)
             try:
-                async with aclosing(inner(call)) as batches:
+                try:
                     async for batch in batches:
                         yield batch
+                finally:
+                    await batches.aclose()
             finally:
                 meter, usage = generation.meter, generation.meter.usage
                 cost = prices.cost(meter.model or prompt.model or "", usage)

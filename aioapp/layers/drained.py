@@ -1,7 +1,7 @@
 """Ends the generations of a server that ends: new ones are refused, running ones get a while, then are stopped."""
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aioapp.errors import ShuttingDown
@@ -71,11 +71,13 @@ class Drain:
 def drained(drain: Drain) -> Layer:
     def layer(inner: Generate) -> Generate:
         async def generate(call: Call) -> AsyncGenerator[Batch, None]:
-            task = drain.enter()
+            task, batches = drain.enter(), inner(call)
             try:
-                async with aclosing(inner(call)) as batches:
+                try:
                     async for batch in batches:
                         yield batch
+                finally:
+                    await batches.aclose()
             except asyncio.CancelledError:
                 # Stopped by us and by nobody else: the caller is there and is told why.
                 if drain.expired and task.uncancel() == 0:

@@ -1,7 +1,6 @@
 """Counts what Claude takes for a call, for the layers around this one: tokens, and the time that it is waited for."""
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from time import perf_counter
 
 from aioapp.errors import UpstreamSilent
@@ -15,13 +14,16 @@ def metered(inner: Generate) -> Generate:
     async def generate(call: Call) -> AsyncGenerator[Batch, None]:
         meter, began = call.generation.meter, perf_counter()
         meter.ask()
+        batches = inner(call)
         try:
-            async with aclosing(inner(call)) as batches:
+            try:
                 async for batch in batches:
                     meter.waited += perf_counter() - began
                     meter.see(batch)
                     yield batch
                     began = perf_counter()
+            finally:
+                await batches.aclose()
             meter.waited += perf_counter() - began
             meter.cut(call, by_us=False)  # where a relayed answer ended in the middle, else nothing is uncounted
         except BaseException as error:

@@ -1,6 +1,5 @@
 """Sees how every generation begins and ends, as its caller sees it, and shows it to whoever keeps records of that."""
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from time import perf_counter
 
 from aioapp.errors import AppError
@@ -14,14 +13,17 @@ def observed(*, began: Observer, ended: Iterable[Observer]) -> Layer:
             generation = call.generation
             start, answer, claude = perf_counter(), generation.answer, generation.meter.summary
             began(generation)
+            batches = inner(call)
             try:
-                async with aclosing(inner(call)) as batches:
+                try:
                     async for batch in batches:
                         if generation.first is None:
                             generation.first = perf_counter() - start
                         for event in [event for event in batch if event[0] in TELLING]:
                             answer.follow(event, claude)
                         yield batch
+                finally:
+                    await batches.aclose()
                 generation.outcome = "completed"
             except AppError as error:
                 generation.outcome, generation.error, generation.refused = "failed", error.title, error.status < 500

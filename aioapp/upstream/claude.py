@@ -2,7 +2,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from aioapp.credentials import Credentials
@@ -46,9 +45,12 @@ class Claude:
         meter.reset()
         response = await self._connect(call)
         try:
-            async with aclosing(answered(response, call)) as batches:
+            batches = answered(response, call)
+            try:
                 async for batch in batches:
                     yield batch
+            finally:
+                await batches.aclose()
         except UpstreamFailed:
             meter.lose(call)
             raise

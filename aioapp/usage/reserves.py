@@ -52,13 +52,13 @@ class Reserves:
 
     def of(self, caller: Caller, prompt: Prompt) -> Reserve:
         """What the call sets aside. Raises `BadRequest` where a strict budget would need a bound that there is not."""
-        strict = caller.budget is not None and caller.budget.strict
-        if prompt.verbatim and not strict:
+        strict, any_terms = caller.budget is not None and caller.budget.strict, prompt.verbatim
+        if any_terms and not strict:
             return self._expected(caller, prompt)
         if strict and prompt.unbounded:
             raise BadRequest(f"Your key's budget is strict, and nobody can say beforehand what {prompt.unbounded} "
                              "costs. This is this server's rule, not Claude's.")
-        read, written, any_terms = prompt.most_input, prompt.max_tokens, prompt.verbatim
+        read, written = prompt.most_input, prompt.max_tokens
         dearest = [self._prices.most(model, input=read, output=written, hour=any_terms, fast=any_terms)
                    for model in prompt.models or ("",)]
         return Reserve(tokens=len(dearest) * (read + written), nanodollars=sum(dearest), is_bound=True)

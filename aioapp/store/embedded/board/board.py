@@ -14,7 +14,8 @@ class Board(Protocol):
     """64-bit numbers, all 0 in the beginning. `with board:` keeps every other process from them.
 
     `process_slot` is the number of this process among those that use them. What cannot be done is an `OSError`;
-    where it is a `TimeoutError`, the board is still good. `Lost` says that it is not: another one must be opened.
+    where it is a `TimeoutError`, the board is still good. `Lost` says that it is not, or no longer the one that others
+    would open: another one must be opened.
     """
 
     words: memoryview
@@ -33,9 +34,6 @@ class Board(Protocol):
 
     def ended(self, columns: Iterable[int]) -> list[int]:
         """Which of the processes that had these columns have ended."""
-
-    def lost(self) -> bool:
-        """Whether this is no longer the board that others would open."""
 
     def discard(self) -> bool:
         """What lies here makes no sense: have all who use it open a new one. False where that has been done before."""
@@ -63,9 +61,6 @@ class PrivateBoard:
 
     def ended(self, columns: Iterable[int]) -> list[int]:
         return [process_slot for process_slot in columns if process_slot != self.process_slot]
-
-    def lost(self) -> bool:
-        return False
 
     def discard(self) -> bool:
         self.words[:] = memoryview(bytes(8 * WORDS)).cast("q")

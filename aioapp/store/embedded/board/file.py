@@ -9,10 +9,12 @@ and writing without a map would cost five calls of the system a turn; memory tha
 """
 import errno
 import logging
+import math
 import os
 import stat
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from mmap import MADV_DONTNEED, mmap
 from pathlib import Path
@@ -57,6 +59,8 @@ class SharedBoard:
         self._poll, self._polled = poll, time.monotonic()
 
     def __enter__(self) -> None:
+        if time.monotonic() - self._polled >= self._poll:
+            self._look()
         try:
             flock(self._file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -75,23 +79,19 @@ class SharedBoard:
     def ended(self, columns: Iterable[int]) -> list[int]:
         return [process for process in columns if process != self.process_slot and self._has_ended(process)]
 
-    def lost(self) -> bool:
+    def _look(self) -> None:
         """It may have been moved, and another one be in its place. Where it was removed, all others are told."""
-        now = time.monotonic()
-        if now - self._polled < self._poll:
-            return False
-        self._polled = now
-        ours = os.fstat(self._file)
-        try:
-            lost = not os.path.samestat(os.stat(self._path, follow_symlinks=False), ours)
-        except FileNotFoundError:
-            lost = True
-        if lost and not ours.st_nlink:
+        self._polled, ours = time.monotonic(), os.fstat(self._file)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._path, follow_symlinks=False), ours):
+                return
+        if not ours.st_nlink:
             self.discard()
-        return lost
+        raise Lost()
 
     def discard(self) -> bool:
         """Say so in its header: whoever has it open loses it, and whoever opens it next makes another one."""
+        self._polled = math.inf  # it need not be looked for any more
         try:
             with self:
                 self._map[:len(HEADER)] = DISCARDED

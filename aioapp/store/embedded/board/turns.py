@@ -134,7 +134,7 @@ class Turns:
 
     def _once(self, work: Work[T]) -> T:
         directory = self._directory
-        if directory is None or directory.board.lost():
+        if directory is None:
             directory = self._opened()
         with directory as now:
             if self._owed:
