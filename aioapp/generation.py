@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Literal
 
 from aioapp.callers import NOBODY, Caller
-from aioapp.messages.events import Event, Usage
+from aioapp.messages.events import Deltas, Event, Usage
 from aioapp.messages.frames import Frames
 from aioapp.messages.prompt import Prompt
 from aioapp.messages.summary import TELLING, Summary
@@ -83,7 +83,7 @@ class Meter:
         for event in batch:
             name, raw = event
             if name == "content_block_delta":
-                size = len(raw) - AROUND_TEXT
+                size = len(raw) - AROUND_TEXT if type(event) is not Deltas else sum(map(len, event.texts))
                 uncounted += size if size > 0 else 1
             elif name in TELLING:
                 self.summary.add(event)

@@ -31,6 +31,7 @@ MANY = 100
 DELTA = delta("word ")
 RAW = DELTA.partition(b"data: ")[2].strip()
 EVENTS = [Event("content_block_delta", RAW)] * MANY
+RUN = EventParser().feed(DELTA * MANY)
 WEB = Caller(name="web", known=True, budget=Budget(nanodollars=10**15, per="month"),
              limits=Limits(requests_per_minute=10**6, tokens_per_minute=10**9, concurrency=100))
 PROMPT = TextPrompt(messages=(Turn("user", "Hi"),), max_tokens=500, model="claude-sonnet-5-5")
@@ -84,9 +85,9 @@ FOLD, METER, LIMITER, PENDING, METRICS = folded(), Meter(), Limiter(PrivateBoard
 ENDED = ended(WEB, 100)
 
 HOT: dict[str, tuple[int, Callable[[], object]]] = {
-    "100 deltas read as events": (3600, lambda: EventParser().feed(DELTA * MANY)),
-    "100 deltas folded": (4460, lambda: FOLD.add_all(EVENTS)),
-    "100 deltas metered": (2950, lambda: METER.see(EVENTS)),
+    "100 deltas read as events": (220, lambda: EventParser().feed(DELTA * MANY)),
+    "100 deltas folded": (175, lambda: FOLD.add_all(RUN)),
+    "100 deltas metered": (75, lambda: METER.see(RUN)),
     "100 pieces as events of text": (45, lambda: text_events(TEXTS)),
     "100 pieces as frames": (4500, lambda: b"".join(map(text_frame, deltas(TEXTS, "id")))),
     "a body loaded": (280, lambda: SCHEMA.quick and SCHEMA.quick(BODY)),

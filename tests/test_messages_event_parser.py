@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioapp.errors import UpstreamFailed
-from aioapp.messages.events import Event
-from aioapp.messages.event_parser import EventParser
+from aioapp.messages.events import Deltas, Event, payload
+from aioapp.messages.event_parser import EventParser, batch_in, events_in
+from tests.upstreams import BLOCK, END, START, delta, frame
 
 STREAM = (
     b"\xef\xbb\xbfevent: message_start\ndata: {\"a\":1}\n\n"
@@ -24,6 +25,38 @@ EVENTS = [
     Event("tight", b"close"),
     Event("last", b"{}"),
 ]
+
+
+BLANKS = (b'"index": 0', b'"index":0')
+USUAL = (delta("word "), delta("one"), delta("two").replace(*BLANKS), delta("padded").replace(b"}}", b"}   }"))
+UNUSUAL = (START, BLOCK, END, delta(""), delta("a\nb"), delta('"'), delta("\u2028"), delta("x").replace(b"0", b"01"),
+           delta("y").replace(b"0", b"1"), b": a comment\n\n", b"data: two\ndata: lines\n\n", b"data: {}\n", b"\n",
+           frame("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "hm"}))
+
+
+def apart(events: list[Event]) -> list[Event]:
+    """The events, of which no two are one."""
+    return [one for event in events for one in (events_in(event.raw) if type(event) is Deltas else (event,))]
+
+
+@given(st.lists(st.sampled_from((*USUAL * 3, *UNUSUAL)), max_size=20))
+def test_deltas_that_run_together_say_what_each_of_them_says(frames: list[bytes]) -> None:
+    data = b"".join(frames) + b"\n\n"
+    events = batch_in(data)
+    assert apart(events) == events_in(data)
+    for run in events:
+        if type(run) is Deltas:
+            said = [payload(event) for event in events_in(run.raw)]
+            assert [delta["delta"] for delta in said] == [{"type": "text_delta", "text": text} for text in run.texts]
+            assert {delta["index"] for delta in said} == {run.block}
+
+
+def test_plain_deltas_of_one_block_that_follow_one_another_run_together() -> None:
+    other = delta("there").replace(b"0", b"1")
+    events = batch_in(START + BLOCK + b"".join(USUAL) * 500 + other + delta("a\nb") + delta("c"))
+    assert [event.name for event in events] == ["message_start", "content_block_start", *["content_block_delta"] * 4]
+    assert [event.texts if type(event) is Deltas else None for event in events] == [
+        None, None, ["word ", "one", "two", "padded"] * 500, ["there"], None, ["c"]]
 
 
 def fed(*pieces: bytes) -> list[Event]:

@@ -2,12 +2,15 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aioapp.errors import UpstreamFailed
+from aioapp.messages.event_parser import batch_in
 from aioapp.messages.events import Event
 from aioapp.messages.fold import Fold
+from aioapp.messages.frames import wire_of
 
 TEXT = st.text(max_size=5) | st.sampled_from(["", "plain", "a\nb", '"', "\\", "\u2028", "é", "\x7f", "[DONE]"])
 INDEX = st.sampled_from([0, 0, 0, 1, 2, 7])
@@ -63,7 +66,7 @@ def told(folded: Fold) -> object:
 def test_many_events_at_once_are_folded_as_one_by_one(events: tuple[list[Event], list[Event]]) -> None:
     quick, plain = Fold(), Fold()
     for batch in ([START, block(0, "text")], *events):
-        pieces, failure = quick.add_all(batch)
+        pieces, failure = quick.add_all(batch_in(wire_of(batch)))
         assert (pieces, failure and failure.detail) == one_by_one(plain, batch)
         if failure is not None:
             return
@@ -72,11 +75,13 @@ def test_many_events_at_once_are_folded_as_one_by_one(events: tuple[list[Event],
     assert told(quick) == told(plain)
 
 
-def test_the_usual_deltas_are_folded_without_being_parsed() -> None:
+def test_the_usual_deltas_are_folded_without_being_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     folded = Fold()
     folded.add_all([START, block(0, "text"), delta(0, "first", "text_delta", False)])
+    monkeypatch.setattr("aioapp.messages.fold.payload", None)
     usual = [delta(0, text, "text_delta", spaced) for text in "abc" for spaced in (True, False)]
-    pieces, failure = folded.add_all(usual)
+    pieces, failure = folded.add_all(batch_in(wire_of(usual)))
     assert (pieces, failure) == (["a", "a", "b", "b", "c", "c"], None)
+    monkeypatch.undo()
     folded.add_all([event({"type": "content_block_stop", "index": 0})])
     assert folded.message().text == "firstaabbcc"

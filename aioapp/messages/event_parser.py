@@ -6,7 +6,7 @@ what the Messages API has no use for: `id` and `retry` are passed over.
 import re
 
 from aioapp.errors import UpstreamFailed
-from aioapp.messages.events import Event
+from aioapp.messages.events import Deltas, Event
 
 BOM = b"\xef\xbb\xbf"
 MOST_LINES = 1000
@@ -16,6 +16,14 @@ NAMES = {name.encode(): name for name in (
     "content_block_delta", "content_block_start", "content_block_stop", "message_start", "message_delta",
     "message_stop", "ping")}
 USUAL_FRAME = len(b"event: \ndata: \n\n")
+DELTA = "content_block_delta"
+DELTA_FRAME = (
+    rb'event: content_block_delta\ndata: \{"type": ?"content_block_delta", ?"index": ?%s, ?'
+    rb'"delta": ?\{"type": ?"text_delta", ?"text": ?"[^"\\\x00-\x1f\x80-\xff]+"\} *\}\n\n')
+"""A piece of text as Claude writes it, if nothing in it is escaped or needs a look: most pieces are like that."""
+RUN = re.compile(rb"(?:\A|(?<=\n\n))%b(?:%b)*+" % (DELTA_FRAME % rb"(0|[1-9][0-9]{0,3})", DELTA_FRAME % rb"\1"))
+TEXT = re.compile(r'"text": ?"([^"]+)"')
+"""Of such a frame: there is no other quotation mark behind the word."""
 
 
 class EventParser:
@@ -47,7 +55,7 @@ class EventParser:
             return []
         complete = bytes(self._rest[:end])
         del self._rest[:end]
-        return events_in(complete)
+        return batch_in(complete)
 
     def end(self) -> list[Event]:
         """No more comes: the last frame is whole, though a blank line may be missing behind it.
@@ -56,7 +64,7 @@ class EventParser:
         """
         rest = bytes(self._rest).rstrip(b"\n")
         self._rest.clear()
-        return events_in(rest + b"\n\n") if rest else []
+        return batch_in(rest + b"\n\n") if rest else []
 
     def check(self) -> None:
         """Raises `UpstreamFailed` for a frame that would fill the memory. What came before it has been given."""
@@ -76,6 +84,22 @@ def with_plain_ends(data: bytes) -> tuple[bytes, bytes]:
     """LF for every kind of line end, and what must wait: a CR at the very end may be half of a CRLF."""
     tail = b"\r" if data.endswith(b"\r") else b""
     return data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n"), tail
+
+
+def batch_in(data: bytes) -> list[Event]:
+    """The events of complete frames, in which plain deltas of text that follow one another are one `Deltas`."""
+    events: list[Event] = []
+    begin = 0
+    for run in RUN.finditer(data):
+        start, end = run.span()
+        if begin < start:
+            events += events_in(data[begin:start])
+        frames = run[0]
+        deltas = tuple.__new__(Deltas, (DELTA, frames))
+        deltas.block, deltas.texts = int(run[1]), TEXT.findall(frames.decode("ascii"))
+        events.append(deltas)
+        begin = end
+    return events + events_in(data[begin:]) if begin < len(data) else events
 
 
 def events_in(data: bytes) -> list[Event]:

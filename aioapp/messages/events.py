@@ -1,6 +1,6 @@
 """Claude's own events as values: what every part of the server below the wire speaks.
 
-An answer is a stream of events in this order, or it raises an `AppError`:
+An answer is a stream of events in this order, deltas of text run together, or it raises an `AppError`:
 
     message                                                  a whole answer in one piece: nobody was watching
     | message_start (content_block_* | ping | unknown)* message_delta+ message_stop
@@ -32,6 +32,16 @@ class Whole(Event):
     """
 
     said: dict[str, Any] | None = None
+
+
+class Deltas(Event):
+    """Pieces of text of one block that came one after another, as one event: `raw` are their frames.
+
+    A read of a quick answer holds hundreds of them; nobody needs to look at each.
+    """
+
+    block: int
+    texts: list[str]
 
 
 @dataclass(frozen=True, slots=True)

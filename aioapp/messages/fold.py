@@ -1,30 +1,22 @@
 """Makes one message of the events that tell it."""
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from typing import Any
 
 from aioapp.errors import UpstreamFailed
 from aioapp.messages.billing import told
-from aioapp.messages.events import Event, Message, payload
-
-
-USUAL_DELTA = re.compile(
-    rb'\{"type": ?"content_block_delta", ?"index": ?(0|[1-9][0-9]{0,3}), ?'
-    rb'"delta": ?\{"type": ?"text_delta", ?"text": ?"([^"\\\x00-\x1f\x80-\xff]+)"\} *\}')
-"""A piece of text as Claude writes it, if nothing in it is escaped or needs a look: most pieces are like that."""
+from aioapp.messages.events import Deltas, Event, Message, payload
 
 
 class Fold:
     """Gathers a stream's events into the message that they tell, one event at a time."""
 
-    __slots__ = ("_body", "_message", "_texts", "_writers")
+    __slots__ = ("_body", "_message", "_texts")
 
     def __init__(self) -> None:
         self._body: dict[str, Any] = {}
         self._message: Message | None = None  # once it is found to be whole, until another event comes
         self._texts: dict[int, StringIO] = {}  # a list of pieces would take ten times as much memory
-        self._writers: dict[bytes, Callable[[str], object]] = {}  # of the open blocks of text, by index as it is sent
 
     def add(self, event: Event) -> str:
         """Take one event in, and give the text that it adds to the answer, most often none.
@@ -37,32 +29,14 @@ class Fold:
             raise UpstreamFailed(f"Claude sent a {event.name} event that makes no sense here.") from None
 
     def add_all(self, batch: Iterable[Event]) -> tuple[list[str], UpstreamFailed | None]:
-        """Take events in; gives the pieces of text that they add, and what is wrong with the one behind those.
-
-        What is done for each delta of each stream is done here, without a call of ours.
-        """
+        """Take events in; gives the pieces of text that they add, and what is wrong with the one behind those."""
         pieces: list[str] = []
-        usual, writers, begun = USUAL_DELTA.fullmatch, self._writers, 0
-        write: Callable[[str], object] | None = None
         for event in batch:
-            name, raw = event
-            if name == "content_block_delta" and (found := usual(raw)) and (other := writers.get(found[1])):
-                if other is not write:
-                    if write is not None:
-                        write("".join(pieces[begun:]))
-                    write, begun = other, len(pieces)
-                pieces.append(found[2].decode())
-                continue
-            if write is not None:
-                write("".join(pieces[begun:]))
-                write = None
             try:
                 if piece := self.add(event):
-                    pieces.append(piece)
+                    pieces += event.texts if type(event) is Deltas else (piece,)
             except UpstreamFailed as error:
                 return pieces, error
-        if write is not None:
-            write("".join(pieces[begun:]))
         return pieces, None
 
     def so_far(self) -> Mapping[str, Any]:
@@ -87,6 +61,8 @@ class Fold:
     def _take(self, event: Event) -> str:
         self._message = None
         match event.name:
+            case "content_block_delta" if type(event) is Deltas:
+                return self._extend(event.block, {"type": "text_delta", "text": "".join(event.texts)})
             case "content_block_delta":
                 data = payload(event)
                 return self._extend(data["index"], data["delta"])
@@ -153,14 +129,11 @@ class Fold:
         written = self._texts.get(index)
         if written is None:
             written = self._texts[index] = StringIO()
-            if self._body["content"][index]["type"] == "text":
-                self._writers[b"%d" % index] = written.write
         written.write(piece)
         return piece
 
     def _close(self, index: int) -> None:
         block, written = self._block(index), self._texts.pop(index, None)
-        self._writers.pop(b"%d" % index, None)
         text = written.getvalue() if written else ""
         match block["type"]:
             case "text" | "thinking" as kind:

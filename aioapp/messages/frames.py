@@ -5,7 +5,7 @@ from typing import overload
 
 from aioapp.errors import UpstreamFailed
 from aioapp.messages.event_parser import BOM, events_in, with_plain_ends
-from aioapp.messages.events import Event
+from aioapp.messages.events import Deltas, Event
 
 TOLD = frozenset({"message_start", "message_delta", "error"})
 """The events that are looked for: those that say what an answer is and took, and the one that ends it early."""
@@ -62,7 +62,8 @@ def wire_of(batch: Sequence[Event]) -> bytes:
     """The batch as bytes of a stream: as it came, if that is known."""
     if isinstance(batch, Frames):
         return batch.wire
-    return b"".join([b"event: %b\ndata: %b\n\n" % (event.name.encode(), event.raw) for event in batch])
+    return b"".join([event.raw if type(event) is Deltas else
+                     b"event: %b\ndata: %b\n\n" % (event.name.encode(), event.raw) for event in batch])
 
 
 class FrameSplitter:
