@@ -32,8 +32,8 @@ from tests.upstreams import BLOCK, END, MESSAGE, START, Connection, delta, upstr
 
 TENTH = 0.1
 MOST = {
-    "a request with a key and four limits": 478,
-    "a request without a key": 415,
+    "a request with a key and four limits": 472,
+    "a request without a key": 412,
     "an event of a stream of text": 0.40,
     "an event of a stream of events": 2.39,
     "a frame of a socket": 2.33,

@@ -1,11 +1,10 @@
 """What is left of a caller's limits."""
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aioapp.callers import UNLIMITED, Limits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remaining:
+class Remaining(NamedTuple):
     """What is left of each limit that `limits` has, and in how many seconds there is more of it.
 
     `requests_in` is 60 where nothing was used. `tokens_in` is None where nobody knows: all that was used is in flight.
