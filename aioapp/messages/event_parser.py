@@ -17,11 +17,13 @@ NAMES = {name.encode(): name for name in (
     "message_stop", "ping")}
 USUAL_FRAME = len(b"event: \ndata: \n\n")
 DELTA = "content_block_delta"
+PLAIN = rb'[^"\\\x00-\x1f\x80-\xff]+'
 DELTA_FRAME = (
     rb'event: content_block_delta\ndata: \{"type": ?"content_block_delta", ?"index": ?%s, ?'
-    rb'"delta": ?\{"type": ?"text_delta", ?"text": ?"[^"\\\x00-\x1f\x80-\xff]+"\} *\}\n\n')
+    rb'"delta": ?\{"type": ?"text_delta", ?"text": ?"%s"\} *\}\n\n')
 """A piece of text as Claude writes it, if nothing in it is escaped or needs a look: most pieces are like that."""
-RUN = re.compile(rb"(?:\A|(?<=\n\n))%b(?:%b)*+" % (DELTA_FRAME % rb"(0|[1-9][0-9]{0,3})", DELTA_FRAME % rb"\1"))
+FIRST, NEXT = DELTA_FRAME % (rb"(0|[1-9][0-9]{0,3})", rb"(%b)" % PLAIN), DELTA_FRAME % (rb"\1", PLAIN)
+RUN = re.compile(rb"(?:\A|(?<=\n\n))%b((?:%b)*+)" % (FIRST, NEXT))
 TEXT = re.compile(r'"text": ?"([^"]+)"')
 """Of such a frame: there is no other quotation mark behind the word."""
 
@@ -41,12 +43,14 @@ class EventParser:
         self._begun = False
 
     def feed(self, data: bytes) -> list[Event]:
-        data = self._held + data
-        self._held = b""
+        if self._held:
+            data, self._held = self._held + data, b""
         if not self._begun:
             data = self._begin(data)
         if b"\r" in data:
             data, self._held = with_plain_ends(data)
+        if not self._rest and data.endswith(b"\n\n"):  # as most reads are
+            return batch_in(data)
         # Looked for only in what is new: a frame may come in thousands of pieces.
         looked = max(0, len(self._rest) - 1)
         self._rest += data
@@ -89,14 +93,15 @@ def with_plain_ends(data: bytes) -> tuple[bytes, bytes]:
 def batch_in(data: bytes) -> list[Event]:
     """The events of complete frames, in which plain deltas of text that follow one another are one `Deltas`."""
     events: list[Event] = []
-    begin = 0
-    for run in RUN.finditer(data):
+    begin, found = 0, RUN.fullmatch(data)
+    for run in RUN.finditer(data) if found is None else (found,):
         start, end = run.span()
         if begin < start:
             events += events_in(data[begin:start])
-        frames = run[0]
+        frames, block, text, more = run.group(0, 1, 2, 3)
         deltas = tuple.__new__(Deltas, (DELTA, frames))
-        deltas.block, deltas.texts = int(run[1]), TEXT.findall(frames.decode("ascii"))
+        deltas.block = int(block)
+        deltas.texts = TEXT.findall(frames.decode("ascii")) if more else [text.decode("ascii")]
         events.append(deltas)
         begin = end
     return events + events_in(data[begin:]) if begin < len(data) else events
