@@ -93,7 +93,8 @@ async def open_services(
                 idle_timeout=settings.idle_timeout).generate
             passing = Passing(transport=transport, credentials=credentials, silence=settings.idle_timeout)
         store: Store = await stack.enter_async_context(
-            open_store(database_path(settings.database, environ), create=create))
+            open_store(
+                database_path(settings.database, environ), create=create, keep_requests=settings.keep_requests))
         keyring, ledger = Keyring(store.keys), Ledger(store.usage, keep_prompts=settings.keep_prompts)
         await keyring.refresh()
         stack.push_async_callback(ledger.close)

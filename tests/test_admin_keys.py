@@ -309,7 +309,8 @@ async def test_a_patch_is_a_merge_patch_by_either_of_its_names(serve: Serve, htt
             ({}, {}), ({"budget": {"usd": 7}}, {"budget": {"usd": 7.0, "per": "day", "strict": True}}),
             ({"budget": {"strict": None}}, {"budget": {"usd": 7.0, "per": "day", "strict": False}}),
             ({"models": ["c"], "owner": None}, {"models": ["c"], "owner": None}),
-            ({"budget": None, "models": None, "admin": True}, {"budget": None, "models": ["*"], "admin": True}),
+            ({"budget": None, "models": None, "admin": True},
+             {"budget": None, "spent_usd": None, "models": ["*"], "admin": True}),
             ({"admin": None, "note": "é"}, {"admin": False, "note": "é"})):
         made["key"] |= changes
         assert (await ask(http, boss, "PATCH", f"{url}/web", json=patch))["key"] == made["key"]

@@ -134,8 +134,9 @@ async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
     for expected in (200, 200, 200, 429):
         async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=shown(secret)) as response:
             assert response.status == expected
-    await page.wait_for("document.querySelectorAll('#requests tbody').length === 3")  # it looks every ten seconds
-    assert await text(page, "#total-requests") == await text(page, "#by-key tr[data-id=web] [data-of=requests]") == "3"
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 5")  # it looks every ten seconds
+    await page.wait_for("document.querySelector('#total-requests').textContent === '3'")
+    assert await text(page, "#by-key tr[data-id=web] [data-of=requests]") == "3"
     assert await text(page, "#total-cost") == await text(page, "#by-key tr[data-id=web] [data-of=cost]") != "$0"
     assert await page.evaluate("+[...document.querySelectorAll('#by-day .day')].at(-1).getAttribute('height')") > 0
 

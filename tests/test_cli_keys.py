@@ -77,7 +77,8 @@ def test_every_term_can_be_said(keys: Keys) -> None:
     assert told == {
         "name": "web", "admin": True,
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrency": 4},
-        "budget": {"usd": 2.500000001, "per": "day", "strict": False}, "models": ["claude-sonnet-*", "claude-haiku-*"],
+        "budget": {"usd": 2.500000001, "per": "day", "strict": False}, "spent_usd": 0.0,
+        "models": ["claude-sonnet-*", "claude-haiku-*"],
         "created_at": "2026-11-23T09:30:00+00:00", "expires_at": "2027-02-01T00:00:00+00:00", "revoked_at": None,
         "last_used_at": None, "state": "active", "note": "for the fair", "owner": "ada@example.com"}
 
@@ -89,7 +90,7 @@ CHANGES: dict[tuple[str, ...], dict[str, object]] = {
     ("--budget", "10"): {"budget": {"usd": 10.0, "per": "day", "strict": True}},
     ("--per", "month"): {"budget": {"usd": 5.0, "per": "month", "strict": True}},
     ("--no-strict-budget",): {"budget": {"usd": 5.0, "per": "day", "strict": False}},
-    ("--no-budget",): {"budget": None},
+    ("--no-budget",): {"budget": None, "spent_usd": None},
     ("--models", "b*", "c"): {"models": ["b*", "c"]},
     ("--no-models",): {"models": ["*"]},
     ("--expires", "2027-02-28"): {"expires_at": "2027-03-01T00:00:00+00:00"},

@@ -10,26 +10,28 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from aioapp.callers import Budget, Limits
+from aioapp.callers import Budget, Limits, Standing
 from aioapp.money import NANO
 from aioapp.keys.key import END_OF_TIME, LONGEST_GRACE, MOST, Key
+from aioapp.keys.state import state_of
 
 NONE = "-"
 
 
-def as_object(key: Key, *, at: datetime) -> dict[str, Any]:
+def as_object(key: Key, standing: Standing, *, at: datetime) -> dict[str, Any]:
     """The key as JSON, with its state at the time `at`."""
     return {
         "name": key.name,
         "admin": key.admin,
         "limits": asdict(key.limits),
         "budget": key.budget and budget_object(key.budget),
+        "spent_usd": None if key.budget is None else standing.of(key.budget) / NANO,
         "models": list(key.models),
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at and key.expires_at.isoformat(),
         "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
         "last_used_at": key.last_used_at and key.last_used_at.isoformat(),
-        "state": key.state(at),
+        "state": state_of(key, standing, at=at),
         "note": key.note,
         "owner": key.owner,
     }
@@ -39,11 +41,11 @@ def budget_object(budget: Budget) -> dict[str, Any]:
     return {"usd": budget.nanodollars / NANO, "per": budget.per, "strict": budget.strict}
 
 
-def row_of(key: Key, *, at: datetime) -> dict[str, str]:
+def row_of(key: Key, standing: Standing, *, at: datetime) -> dict[str, str]:
     """The key as a row of a table, by the names of its columns."""
     return {
         "name": key.name,
-        "state": key.state(at),
+        "state": state_of(key, standing, at=at).replace("_", " "),
         "admin": "yes" if key.admin else NONE,
         **{row.name.replace("_per_minute", "/min"): str(getattr(key.limits, row.name) or NONE)
            for row in fields(Limits)},

@@ -49,6 +49,8 @@ class Settings:
     tokens_per_minute: int | None = setting(None, COUNT, help="tokens a minute, for each address, without keys")
     concurrency: int | None = setting(None, COUNT, help="generations at once, for each address, without keys")
     prices: str | None = setting(None, content, help="JSON file with dollars a million tokens, by pattern of models")
+    keep_requests: int = setting(
+        10_000, whole(100, 10**6), help="generations that administrators can look at one by one")
     keep_prompts: bool = setting(False, switch, help="keep the prompts of the latest requests for administrators")
     simulate: bool = setting(False, switch, help="answer from a local simulator: no key, no network, no cost")
     simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")

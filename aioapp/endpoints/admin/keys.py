@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from aioapp import errors
+from aioapp.callers import UNUSED
 from aioapp.endpoints.admin.key_schemas import (
     CHANGED, KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody,
     UpdateKeyBody, asked_for, patch_asked_for, told_by_field,
@@ -23,15 +24,20 @@ BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.Valid
 
 
 async def listed(request: web.Request) -> web.Response:
-    at = datetime.now(UTC)
-    keys = await request.app[SERVICES].keys.listed()
+    at, services = datetime.now(UTC), request.app[SERVICES]
+    await services.ledger.flush()
+    keys, standings = await services.keys.listed(), await services.usage.standings(at=at)
+
+    def told() -> web.Response:
+        rows = [as_object(key, standings.get(key.name, UNUSED), at=at) for key in keys]
+        return json_response({"keys": rows, "timestamp": answers.now()})
+
     # Ten thousand keys take a quarter of a second, in which the event loop has callers to serve.
-    return await asyncio.to_thread(
-        lambda: json_response({"keys": [as_object(key, at=at) for key in keys], "timestamp": answers.now()}))
+    return await asyncio.to_thread(told)
 
 
 async def shown(request: web.Request) -> web.Response:
-    return one_key(await request.app[SERVICES].keys.find(named(request)))
+    return await one_key(request, await request.app[SERVICES].keys.find(named(request)))
 
 
 async def created(request: web.Request) -> web.Response:
@@ -64,15 +70,18 @@ async def rotated(request: web.Request) -> web.Response:
 async def changed(request: web.Request, key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
     """This process knows of the change before it answers; the others see it within a second."""
     await request.app[SERVICES].authenticator.keyring.refresh()
-    return one_key(key, status=status, secret=secret)
+    return await one_key(request, key, status=status, secret=secret)
 
 
 def named(request: web.Request) -> str:
     return request.match_info["name"]
 
 
-def one_key(key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
-    said: dict[str, Any] = {"key": as_object(key, at=datetime.now(UTC)), "timestamp": answers.now()}
+async def one_key(request: web.Request, key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
+    at, services = datetime.now(UTC), request.app[SERVICES]
+    await services.ledger.flush()
+    standing = (await services.usage.standings(at=at, key=key.name)).get(key.name, UNUSED)
+    said: dict[str, Any] = {"key": as_object(key, standing, at=at), "timestamp": answers.now()}
     # Not even a browser's cache is told a secret (RFC 9111 §5.2.2.5).
     return json_response(said if secret is None else {**said, "secret": secret}, status=status,
                          headers={"Cache-Control": "no-store"})

@@ -15,6 +15,7 @@ from aioapp.store.embedded.limiter import Limiter
 from aioapp.store.embedded.marker import check_new
 from aioapp.store.embedded.outages import Outages
 from aioapp.store.embedded.usage import EmbeddedUsage
+from aioapp.usage.buffer import KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,10 @@ def check_exists(path: Path) -> None:
 
 
 @asynccontextmanager
-async def open_store(path: Path, *, create: bool, quiet: bool = False) -> AsyncIterator[EmbeddedStore]:
-    """The store whose database is at `path`; with `create`, it is made where there is none.
+async def open_store(
+        path: Path, *, create: bool, quiet: bool = False, keep_requests: int = KEPT) -> AsyncIterator[EmbeddedStore]:
+    """The store whose database is at `path`; with `create`, it is made where there is none. The latest generations are
+    kept one by one: so many of them.
 
     A database that cannot be used is no failure here: it is tried again and again, and callers are told meanwhile.
     Unless it is `quiet`, the log is told too.
@@ -56,7 +59,7 @@ async def open_store(path: Path, *, create: bool, quiet: bool = False) -> AsyncI
     limiter = Limiter(lambda: open_board(path.with_name(f"{path.name}-limits"), patience=0.0), waiting=False)
     # A report over years takes seconds: in the one thread, nobody's key would be looked up meanwhile.
     reports = Database(path, create=False, outages=outages)
-    usage = EmbeddedUsage(database, limiter, reports=reports)
+    usage = EmbeddedUsage(database, limiter, reports=reports, keep=keep_requests)
     try:
         await usage.refresh()
         yield EmbeddedStore(keys=EmbeddedKeys(database), allowance=EmbeddedAllowance(limiter, usage), usage=usage)
