@@ -27,6 +27,7 @@ from aioapp.web.operations.large_bodies import LARGE_BODIES, LargeBodies
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.websocket import SOCKET_SESSIONS, close_sockets
 from aioapp.web.bounds import Bounds, Deadlines
+from aioapp.web.proxies import PROXIES, Proxies
 from aioapp.web.server.runner import Runner
 
 log = logging.getLogger("aioapp.app")
@@ -51,7 +52,7 @@ def create_app(
     serve(app, endpoints(operations))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
     app[SOCKET_SESSIONS], app[HEARTBEATS], app[LARGE_BODIES] = set(), Heartbeats(), LargeBodies()
-    app[BOUNDS] = bounds(settings)
+    app[BOUNDS], app[PROXIES] = bounds(settings), Proxies(settings.trusted_proxies)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with opened(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:

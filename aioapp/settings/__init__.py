@@ -9,13 +9,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from aioapp import __version__
-from aioapp.settings.parsing import Parse, at_least, content, name, one_of, origins, pace, seconds, switch, url, whole
+from aioapp.settings.parsing import (
+    Parse, at_least, content, name, networks, one_of, origins, pace, seconds, switch, url, whole,
+)
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("text", "json")
 LIFELINE = "AIOAPP_LIFELINE"
 """The variable by which a worker knows that it is one, and what ties it to its supervisor."""
 COUNT = whole(1, 10**9)
+REPEATED = {"cors_origins": "--cors-origin", "trusted_proxies": "--trusted-proxy"}
+"""The flags of settings that hold several values: each flag gives one, or some with commas between them."""
 
 
 class SettingError(ValueError):
@@ -42,6 +46,8 @@ class Settings:
     log_probes: bool = setting(False, switch, help="log requests for /health and below as any other, not at debug")
     cors_origins: tuple[str, ...] = setting(("*",), origins, help="origin whose pages may call; * for any (repeatable)")
     cors_credentials: bool = setting(False, switch, help="let those pages send cookies; not with *")
+    trusted_proxies: tuple[str, ...] = setting(
+        (), networks, help="network, or unix, whose proxies are believed who calls (repeatable)")
     model: str = setting("claude-sonnet-5-5", name, help="model that answers where a request names none")
     database: str | None = setting(None, name, help="file with keys and usage; in the user's state folder by default")
     allow_anonymous: bool = setting(False, switch, help="without keys, serve callers from anywhere, not only from here")
@@ -80,7 +86,7 @@ class Settings:
 
 
 def flag_of(row: Any) -> str:
-    return "--cors-origin" if row.name == "cors_origins" else "--" + row.name.replace("_", "-")
+    return REPEATED.get(row.name) or "--" + row.name.replace("_", "-")
 
 
 def variable_of(row: Any) -> str:
@@ -131,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def shape(row: Any) -> dict[str, Any]:
-    default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
+    default = ",".join(row.default) or None if isinstance(row.default, tuple) else row.default
     text = f"{row.metadata['help']} [{variable_of(row)}; {default}]"
     if isinstance(row.default, bool):
         return {"action": argparse.BooleanOptionalAction, "default": None, "help": text}

@@ -7,6 +7,7 @@ from aiohttp import web
 from aioapp.generation import Generation
 from aioapp.telemetry.logs import AccessRecord, is_logged, log_request
 from aioapp.web.context import BEGAN, CALLER, GENERATION, REQUEST_ID, SERVICES
+from aioapp.web.proxies import remote_of
 
 LEFT = 499
 """The status that is counted for a caller who did not wait for one, as nginx has it."""
@@ -22,7 +23,7 @@ def log_exchange(request: web.Request, status: int | None) -> None:
     if is_logged(level):
         caller = request.get(CALLER)
         log_request(AccessRecord(
-            remote=request.remote or "", key=caller.key if caller else None, method=request.method,
+            remote=remote_of(request), key=caller.key if caller else None, method=request.method,
             path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
             generation=generation), level=level)
     metrics = services.metrics
@@ -35,7 +36,7 @@ def log_frame(request: web.Request, generation: Generation, *, status: int | Non
     """A frame on a WebSocket that asked for a generation."""
     admission = generation.admission
     log_request(AccessRecord(
-        remote=request.remote or "", key=admission.caller.key, method="FRAME", path=request.rel_url.raw_path,
+        remote=remote_of(request), key=admission.caller.key, method="FRAME", path=request.rel_url.raw_path,
         status=status, seconds=seconds, request_id=admission.request_id, generation=generation))
 
 

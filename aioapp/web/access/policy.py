@@ -17,7 +17,8 @@ from aioapp.services import Services
 from aioapp.web.context import ADMISSION, ALLOWANCE, CALLER, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
 from aioapp.web.error_responses import SHAPES
-from aioapp.web.peer import is_loopback, network_of, reached_at
+from aioapp.web.peer import is_loopback, network_of
+from aioapp.web.proxies import reached_at, remote_of
 
 ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
 """Whom each method of each resource is for. What is not in it is for callers."""
@@ -114,7 +115,7 @@ def introduced(request: web.Request, key: str) -> Caller:
 
 
 def peer_of(request: web.Request) -> Peer:
-    return network_of(request.remote or ""), is_local(request)
+    return network_of(remote_of(request)), is_local(request)
 
 
 def shown(request: web.Request) -> str | None:
