@@ -22,7 +22,8 @@ class AccessRecord:
     """One request that has ended, or one frame of a WebSocket that asked for a generation.
 
     `key` is the name of the caller's key, `path` has no query, `status` is None where the caller left, and `generation`
-    is there if Claude was asked. It is logged as it is: only a formatter makes text of it.
+    is there if Claude was asked. `refused` is the origin or the host that is not let in. It is logged as it is: only a
+    formatter makes text of it.
     """
 
     remote: str
@@ -33,9 +34,11 @@ class AccessRecord:
     seconds: float
     request_id: str
     generation: Generation | None
+    refused: str | None = None
 
     def __str__(self) -> str:
         tail = "" if self.generation is None else " " + generation_text(self.generation)
+        tail += f" refused {self.refused}" if self.refused else ""
         return (f"{self.remote or '-'} {self.key or '-'} {self.method} {self.path} {self.status or 'left'} "
                 f"{self.seconds * 1e3:.1f} ms {self.request_id}{tail}")
 
@@ -106,6 +109,7 @@ def request_fields(seen: AccessRecord) -> dict[str, object]:
         "status": seen.status,
         "duration_ms": round(seen.seconds * 1e3, 3),
         "request_id": seen.request_id,
+        **({"refused": seen.refused} if seen.refused else {}),
         **(generation_fields(seen.generation) if seen.generation else {}),
     }
 

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from aioapp.generation import Generation
 from aioapp.telemetry.logs import AccessRecord, is_logged, log_request
-from aioapp.web.context import BEGAN, CALLER, GENERATION, REQUEST_ID, SERVICES
+from aioapp.web.context import BEGAN, CALLER, GENERATION, REQUEST_ID, SERVICES, TURNED_AWAY
 from aioapp.web.proxies import remote_of
 
 LEFT = 499
@@ -25,7 +25,7 @@ def log_exchange(request: web.Request, status: int | None) -> None:
         log_request(AccessRecord(
             remote=remote_of(request), key=caller.key if caller else None, method=request.method,
             path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
-            generation=generation), level=level)
+            generation=generation, refused=request.get(TURNED_AWAY)), level=level)
     metrics = services.metrics
     metrics.request(method=request.method, path=path, status=status or LEFT, seconds=seconds)
     if generation and generation.outcome == "completed" and not generation.live:

@@ -17,3 +17,5 @@ BEGAN = web.RequestKey("began", float)
 PREPARED = web.RequestKey("prepared", bool)
 REFUSED = web.RequestKey("refused", AppError)
 """What its connection found wrong with it."""
+TURNED_AWAY = web.RequestKey("turned_away", str)
+"""The origin or the host for which it was refused, or its answer kept from a page, for the log: what a caller wrote."""
