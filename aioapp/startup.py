@@ -6,6 +6,7 @@ from pathlib import Path
 from aioapp.errors import StoreUnavailable
 from aioapp.keys import Key
 from aioapp.settings import SettingError, Settings
+from aioapp.settings.config_file import is_exposed
 from aioapp.store.embedded import open_store, reason_of
 from aioapp.usage import parse_prices
 
@@ -23,6 +24,8 @@ NEEDS_KEYS = (
 async def check(settings: Settings, database: Path, *, where: str | None) -> None:
     """Raises `SettingError`. `where` is the address that others can reach, None if only this machine can."""
     check_prices(settings)
+    if settings.config and is_exposed(settings.config):
+        log.warning("Others may read %s, and there is a secret in it: chmod 600 keeps it from them.", settings.config)
     keys = await keys_in(database)
     if not keys:
         check_keyless(settings, where=where)

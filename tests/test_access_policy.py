@@ -387,7 +387,8 @@ NAMED: dict[str, tuple[str, str, dict[str, str], str | None]] = {
     "a name that is none of loopback": ("GET", "/health", {"Host": "evil.example:80"}, "host evil.example:80"),
     "no name": ("GET", "/health", {"Host": ""}, "host "),
     "a name that is long": ("GET", "/health", {"Host": 5000 * "x"}, "host " + 300 * "x"),
-    "an origin that is a line": ("GET", "/health", {"Origin": "x\x85INFO \u202eforged"}, "origin x\\x85INFO \\u202eforged"),
+    "an origin that is a line": (
+        "GET", "/health", {"Origin": "x\x85INFO \u202eforged"}, "origin x\\x85INFO \\u202eforged"),
 }
 
 
@@ -408,10 +409,12 @@ async def test_a_refused_origin_or_host_is_named_in_the_log_and_forges_no_line(
 
 async def test_a_page_from_elsewhere_that_brings_the_administrators_cookie_is_named_too(
         serve: Serve, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
-    url, headers = await serve(), {"Origin": EVIL, "Cookie": "aioapp_admin=x"}
     make_key("boss", admin=True)
+    url, headers = await serve(), {"Origin": EVIL, "Cookie": "aioapp_admin=x"}
     caplog.set_level("INFO", "aioapp.requests")
-    async with http.get(f"{url}/admin/keys", headers=headers):
-        pass
-    await until(lambda: caplog.records)
-    assert caplog.records[-1].getMessage().endswith(f" refused origin {EVIL}")
+    for more in ({}, {"Host": "a b"}):
+        caplog.clear()
+        async with http.get(f"{url}/admin/keys", headers={**headers, **more}) as response:
+            assert response.status == (400 if more else 401)
+        await until(lambda: caplog.records)
+        assert caplog.records[-1].getMessage().endswith(f" refused origin {EVIL}")

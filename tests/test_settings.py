@@ -11,6 +11,7 @@ ROWS = {row.name: row for row in fields(Settings)}
 FLAGS = [name for name, row in ROWS.items() if row.metadata["flag"]]
 
 GOOD: dict[str, tuple[str, object]] = {
+    "config": ("/dev/null", "/dev/null"),
     "host": ("::1", "::1"),
     "port": ("0", 0),
     "fd": ("3", 3),
@@ -87,7 +88,7 @@ BAD: dict[str, list[str]] = {
     "base_url": ["example.com", "ftp://example.com", "http://", "http://:80", "http://[::1", "http://a:99999",
                  "http://a:port", "http://a b", "http://a\nb", "http://a?b=c", "http://a/#b", "http://user:pass@a"],
 }
-ANYTHING = {"database", "host", "model"}
+ANYTHING = {"config", "database", "host", "model"}
 """They take any text that is not blank."""
 
 

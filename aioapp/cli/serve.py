@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,7 @@ from aioapp import startup
 from aioapp.cli import keys, supervisor
 from aioapp.cli.sockets import BACKLOG, address_of, is_loopback, listen, reachable_at
 from aioapp.cli.supervisor.lifeline import follow
-from aioapp.settings import LIFELINE, SettingError, Settings, from_command_line
+from aioapp.settings import LIFELINE, SettingError, Settings, from_command_line, log_format
 from aioapp.settings.location import database_path
 from aioapp.telemetry import logs
 
@@ -53,20 +54,22 @@ def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> in
         logs.configure(settings)
         listening = prepared(settings)
     except SettingError as error:
-        print(f"aioapp: {error}", file=sys.stderr)
-        return 2
+        return refused(error, form=log_format(given, os.environ))
     raise_file_limit()
+    greeting = partial(greet, listening, form=settings.log_format)
     with listening, asyncio.Runner(loop_factory=loop_factory()) as runner:
         if settings.supervised:
             runner.run(supervisor.supervise(
                 settings, listening, program=sys.orig_argv[1:], environ=os.environ,
-                stop=first_signal, address=address_of(listening), answering=lambda: greet(listening)))
+                stop=first_signal, address=address_of(listening), answering=greeting))
         else:
-            runner.run(serve(settings, listening, build=build))
+            runner.run(serve(settings, listening, build=build, greeting=greeting))
     return 0
 
 
-async def serve(settings: Settings, listening: socket.socket, *, build: Build | None = None) -> None:
+async def serve(
+        settings: Settings, listening: socket.socket, *, build: Build | None, greeting: Callable[[], None],
+) -> None:
     """Serve on `listening` until SIGINT or SIGTERM; a second one ends what still runs at once."""
     stop, lifeline = first_signal(), os.environ.get(LIFELINE)
     if lifeline is not None:
@@ -85,7 +88,7 @@ async def serve(settings: Settings, listening: socket.socket, *, build: Build | 
         # Ours are closed by whoever opens them; to note each of a call's seven for the loop's end took 3 % of it.
         sys.set_asyncgen_hooks(firstiter=None)
         if lifeline is None:
-            greet(listening)
+            greeting()
         await stop.wait()
         await drain(app, settings.shutdown_timeout, delay=settings.drain_delay)
     finally:
@@ -106,10 +109,24 @@ def prepared(settings: Settings) -> socket.socket:
     return listening
 
 
-def greet(listening: socket.socket) -> None:
+def greet(listening: socket.socket, *, form: str) -> None:
+    """Say where it serves; on standard output, for that is what was asked for, unless all lines are to be JSON."""
     host, port = address_of(listening)
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    print(f"aioapp {aioapp.__version__} serves {url} (try {url}/docs; Ctrl+C stops it)", flush=True)
+    line = f"aioapp {aioapp.__version__} serves {url} (try {url}/docs; Ctrl+C stops it)"
+    if form == "json":
+        log.info("%s", line)
+    else:
+        print(line, flush=True)
+
+
+def refused(error: SettingError, *, form: str) -> int:
+    if form == "json":
+        logs.configure(Settings(log_format="json"))
+        log.critical("%s", error)
+    else:
+        print(f"aioapp: {error}", file=sys.stderr)
+    return 2
 
 
 def first_signal() -> asyncio.Event:

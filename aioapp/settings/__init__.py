@@ -1,14 +1,17 @@
 """Everything that can be set, in one table: field, flag, variable, default, bounds and help stand in one place each.
 
-Flags win over variables; an empty variable counts as unset. Who else looks at the environment: `auth`, for credentials,
-and `upstream.session`, for proxies.
+Flags win over variables, and variables over a file; an empty variable counts as unset. Who else looks at the
+environment: `auth`, for credentials, and `upstream.session`, for proxies.
 """
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, fields
+from io import StringIO
 from typing import Any, cast
 
 from aioapp import __version__
+from aioapp.settings.config_file import entries
 from aioapp.settings.parsing import (
     Parse, at_least, content, name, networks, one_of, origins, pace, seconds, switch, url, whole,
 )
@@ -33,6 +36,7 @@ def setting(default: object, parse: Parse, *, help: str, variable: str | None = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
+    config: str | None = setting(None, name, help="INI file with settings, by the names of the flags")
     host: str = setting("127.0.0.1", name, help="address to listen on")
     port: int = setting(8000, whole(0, 65535), help="port to listen on; 0 takes any free one")
     fd: int | None = setting(None, whole(0, 2**20), help="listen on this inherited socket instead of host and port")
@@ -85,6 +89,9 @@ class Settings:
         return self.workers > 1 or self.reload
 
 
+ROWS = {row.name: row for row in fields(Settings)}
+
+
 def flag_of(row: Any) -> str:
     return REPEATED.get(row.name) or "--" + row.name.replace("_", "-")
 
@@ -94,23 +101,70 @@ def variable_of(row: Any) -> str:
 
 
 def from_environ(environ: Mapping[str, str]) -> Settings:
-    """The settings that the environment makes. Raises `SettingError`."""
-    return Settings(**read_environ(environ))
+    """The settings that the environment makes, and the file that it names. Raises `SettingError`."""
+    return made({}, environ)
 
 
 def from_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """The settings that flags and environment make. Raises `SettingError`; `--help` and `--version` exit."""
-    given = {key: value for key, value in vars(parser().parse_args(argv)).items() if value is not None}
-    rows = {row.name: row for row in fields(Settings)}
-    flags = {key: parsed(rows[key], ",".join(value) if isinstance(value, list) else value, named=flag_of(rows[key]))
-             for key, value in given.items()}
-    return Settings(**{**read_environ(environ, without=flags), **flags})
+    """The settings that flags, environment and file make. Raises `SettingError`; `--help` and `--version` exit."""
+    given = {key: value for key, value in vars(read_flags(argv)).items() if value is not None}
+    return made({key: parsed(ROWS[key], ",".join(value) if isinstance(value, list) else value, named=flag_of(ROWS[key]))
+                 for key, value in given.items()}, environ)
 
 
-def read_environ(environ: Mapping[str, str], *, without: Mapping[str, object] | None = None) -> dict[str, Any]:
-    rows = [row for row in fields(Settings)
-            if environ.get(variable_of(row), "").strip() and row.name not in (without or {})]
+def made(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    found = {**read_environ(environ, without=flags), **flags}
+    return Settings(**{**read_file(found.get("config"), without=found), **found})
+
+
+def read_flags(argv: Sequence[str]) -> argparse.Namespace:
+    try:
+        with redirect_stderr(StringIO()) as said:
+            return parser().parse_args(argv)
+    except SystemExit as end:
+        if end.code:
+            raise SettingError(said.getvalue().strip().removeprefix("aioapp: error: ")) from None
+        raise
+
+
+def read_environ(environ: Mapping[str, str], *, without: Collection[str]) -> dict[str, Any]:
+    rows = [row for row in ROWS.values() if environ.get(variable_of(row), "").strip() and row.name not in without]
     return {row.name: parsed(row, environ[variable_of(row)], named=variable_of(row)) for row in rows}
+
+
+def read_file(path: str | None, *, without: Collection[str]) -> dict[str, Any]:
+    names = {flag_of(row).removeprefix("--"): row for row in ROWS.values()
+             if row.metadata["flag"] and row.name != "config"}
+    try:
+        found = entries(path, known=names) if path else {}
+    except ValueError as error:
+        raise SettingError(f"--config: {error}") from None
+    return {names[name].name: parsed(names[name], text, named=f"--config: {path}: {name}")
+            for name, text in found.items() if names[name].name not in without}
+
+
+def alone(name: str, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+    """What one setting is, whatever the others are; None where nothing says."""
+    others = ROWS.keys() - {name, "config"}
+    found = {**read_environ(environ, without=others), **flags}
+    return {**read_file(found.get("config"), without=others), **found}.get(name)
+
+
+def database_of(config: str | None, environ: Mapping[str, str]) -> str | None:
+    """The database that variables or the file name, for commands beside the server. Raises `SettingError`."""
+    return cast(str | None, alone("database", {"config": config} if config else {}, environ))
+
+
+def log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The form of the log where the settings cannot be used, as far as it can be told: a line says why not."""
+    try:
+        only = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        for row in (ROWS["log_format"], ROWS["config"]):
+            only.add_argument(flag_of(row))
+        flags = {key: value for key, value in vars(only.parse_known_args(argv)[0]).items() if value}
+        return str(alone("log_format", flags, environ) or "text").lower()
+    except (argparse.ArgumentError, SettingError):
+        return environ.get("API_LOG_FORMAT", "text").lower()
 
 
 def parsed(row: Any, text: object, *, named: str) -> Any:
@@ -125,15 +179,15 @@ def parsed(row: Any, text: object, *, named: str) -> Any:
 
 def parser() -> argparse.ArgumentParser:
     """Reads flags as text: what they mean is `Settings`'s business, so that variables are held to the same bounds."""
-    made = argparse.ArgumentParser(
+    flags = argparse.ArgumentParser(
         prog="aioapp", usage=argparse.SUPPRESS, allow_abbrev=False,
-        description="Serve Claude over HTTP. Every flag has an environment variable; flags win.",
+        description="Serve Claude over HTTP. Every flag has a variable, and a name in --config; flags win.",
         epilog="Callers' keys are made, listed and ended with: aioapp keys --help. How fast it is: aioapp bench --help")
-    made.add_argument("--version", action="version", version=f"aioapp {__version__}")
-    for row in fields(Settings):
+    flags.add_argument("--version", action="version", version=f"aioapp {__version__}")
+    for row in ROWS.values():
         if row.metadata["flag"]:
-            made.add_argument(flag_of(row), dest=row.name, **shape(row))
-    return made
+            flags.add_argument(flag_of(row), dest=row.name, **shape(row))
+    return flags
 
 
 def shape(row: Any) -> dict[str, Any]:

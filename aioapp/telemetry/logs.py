@@ -2,6 +2,7 @@
 import json
 import logging
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from aioapp.generation import Generation
 from aioapp.settings import Settings
 
 requests = logging.getLogger("aioapp.requests")
+uncaught = logging.getLogger("aioapp.uncaught")
 
 LEFT = ("Connection closed.",)
 """What aiohttp says where a caller leaves within a body that nobody reads."""
@@ -59,12 +61,21 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneObject() if settings.log_format == "json" else OneLine())
     logging.basicConfig(level=max(level, logging.INFO), handlers=[handler])
-    logging.captureWarnings(settings.log_format == "json")  # Python itself would print them as lines of no form
+    if settings.log_format == "json":
+        claim_stderr()
     logging.getLogger("aioapp").setLevel(level)
     # Its warning quotes the subprotocols that a caller offers, and some offer their key as one.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     if not settings.access_log:
         requests.setLevel(logging.WARNING)
+
+
+def claim_stderr() -> None:
+    """Log what Python itself would print, as lines of no form: warnings, and what nobody catches."""
+    logging.captureWarnings(True)
+    sys.excepthook = lambda kind, error, trace: uncaught.critical("Nobody caught this.", exc_info=error)
+    sys.unraisablehook = lambda seen: uncaught.error("Nobody could catch this.", exc_info=seen.exc_value)
+    threading.excepthook = lambda seen: uncaught.error("Nobody caught this in a thread.", exc_info=seen.exc_value)
 
 
 class OneLine(logging.Formatter):
@@ -90,6 +101,7 @@ class OneObject(logging.Formatter):
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
+            "pid": record.process,
             "logger": record.name,
             "message": f"{seen.method} {seen.path} {seen.status or 'left'}" if seen else record.getMessage(),
         }

@@ -10,7 +10,7 @@ from warnings import warn
 from aiohttp import hdrs, web
 
 from aioapp.callers import Caller
-from aioapp.errors import Forbidden
+from aioapp.errors import BadRequest, Forbidden
 from aioapp.generation import Admission
 from aioapp.keys.authenticator import Peer
 from aioapp.services import Services
