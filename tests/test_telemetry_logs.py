@@ -273,8 +273,8 @@ def test_the_json_of_a_request() -> None:
 
 def test_the_json_of_anything_else() -> None:
     entry = logged("%d things\nwent wrong", 3)
-    assert told(entry) == {"time": "2026-11-02T12:00:00.250+00:00", "level": "INFO", "pid": PID, "logger": "aioapp.requests",
-                           "message": "3 things\nwent wrong"}
+    assert told(entry) == {"time": "2026-11-02T12:00:00.250+00:00", "level": "INFO", "pid": PID,
+                           "logger": "aioapp.requests", "message": "3 things\nwent wrong"}
     assert datetime.fromisoformat(told(entry)["time"]).utcoffset() == timedelta(0)
 
 

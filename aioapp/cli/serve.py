@@ -15,7 +15,7 @@ import aioapp
 from aioapp import startup
 from aioapp.cli import keys, supervisor
 from aioapp.cli.sockets import BACKLOG, address_of, is_loopback, listen, reachable_at
-from aioapp.cli.supervisor.lifeline import follow
+from aioapp.cli.supervisor.lifeline import READY, follow, write
 from aioapp.settings import LIFELINE, SettingError, Settings, from_command_line, log_format
 from aioapp.settings.location import database_path
 from aioapp.telemetry import logs
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("aioapp.app")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+"""Windows has none."""
 
 
 class Build(Protocol):
@@ -70,18 +72,21 @@ def main(argv: Sequence[str] | None = None, *, build: Build | None = None) -> in
 async def serve(
         settings: Settings, listening: socket.socket, *, build: Build | None, greeting: Callable[[], None],
 ) -> None:
-    """Serve on `listening` until SIGINT or SIGTERM; a second one ends what still runs at once."""
-    stop, lifeline = first_signal(), os.environ.get(LIFELINE)
+    """Serve on `listening` until SIGINT or SIGTERM, or SIGHUP, for there is nobody to take over; a second one ends what
+    still runs at once. A worker also ends when its successor serves."""
+    stop, retiring, lifeline = first_signal(*HANGUP), asyncio.Event(), os.environ.get(LIFELINE)
     if lifeline is not None:
-        follow(int(lifeline))
+        follow(int(lifeline), retire=retiring.set)
     from aiohttp.web import SockSite
 
     from aioapp.app import create_app, drain, runner_of
+    from aioapp.cli.supervisor.retirement import retire
     app = (build or create_app)(settings, loopback=is_loopback(listening))
     runner = runner_of(app)
     await runner.setup()
     try:
-        await SockSite(runner, listening, backlog=BACKLOG).start()
+        site = SockSite(runner, listening, backlog=BACKLOG)
+        await site.start()
         # What was loaded by now stays: nothing of it need be looked at again for what could be freed.
         gc.collect()
         gc.freeze()
@@ -89,7 +94,11 @@ async def serve(
         sys.set_asyncgen_hooks(firstiter=None)
         if lifeline is None:
             greeting()
-        await stop.wait()
+        else:
+            write(int(lifeline), READY)
+        await first_of(stop, retiring)
+        if retiring.is_set():
+            await retire(runner, site, stop=stop, longest=settings.total_timeout)
         await drain(app, settings.shutdown_timeout, delay=settings.drain_delay)
     finally:
         await runner.cleanup()
@@ -129,8 +138,16 @@ def refused(error: SettingError, *, form: str) -> int:
     return 2
 
 
-def first_signal() -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM. The second is handled as if nobody had waited: it ends the process."""
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+
+
+def first_signal(*more: signal.Signals) -> asyncio.Event:
+    """Set by the first SIGINT, SIGTERM or `more`. The second one is handled as if none had waited: it ends us."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def begin() -> None:
@@ -138,7 +155,8 @@ def first_signal() -> asyncio.Event:
             signal.signal(number, signal.SIG_DFL)
         stop.set()
 
-    for number in SIGNALS:
+    heeded = [number for number in more if signal.getsignal(number) != signal.SIG_IGN]  # as it is under `nohup`
+    for number in (*SIGNALS, *heeded):
         try:
             loop.add_signal_handler(number, begin)
         except NotImplementedError:  # Windows

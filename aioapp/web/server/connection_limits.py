@@ -41,6 +41,7 @@ class Connections:
         self._from: Counter[str] = Counter()
         self._told: set[Connection] = set()
         self._refused = 0
+        self._retiring = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> Connection:
@@ -65,6 +66,7 @@ class Connections:
             hold_little(cast(asyncio.WriteTransport, transport))  # uvloop's is none by its class
             self._open[connection] = place
             self._from[place] += 1
+            connection.retiring = self._retiring
             return None
         self._refused += 1
         if len(self._told) >= TOLD:
@@ -87,6 +89,12 @@ class Connections:
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    def retire(self) -> None:
+        """Let each connection end with its next answer: others are made elsewhere."""
+        self._retiring = True
+        for connection in self._open:
+            connection.retiring = True
 
     def sweep(self) -> None:
         """Hold all connections to their deadlines; one line in the log says what callers failed to do."""
