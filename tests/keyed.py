@@ -12,6 +12,7 @@ from aioapp.money import NANO
 from aioapp.keys import Key
 from aioapp.settings.location import database_path
 from aioapp.store.embedded import keys as table
+from aioapp.store.embedded import simulated_beside
 from aioapp.store.embedded import usage_table
 from aioapp.store.embedded.database import connect, transacted
 from aioapp.usage.buffer import Pending
@@ -23,6 +24,11 @@ LIMITS = frozenset(Limits.__dataclass_fields__)
 def database() -> Path:
     """Where a server keeps its database that is told nothing of it."""
     return database_path(None, os.environ)
+
+
+def accounts() -> Path:
+    """Where such a server keeps what was used, if its Claude is simulated."""
+    return simulated_beside(database())
 
 
 def make_key(

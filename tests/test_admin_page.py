@@ -22,7 +22,7 @@ from aioapp.store.embedded.keys import stamp
 from tests.browser import Browser, Page, find_chromium, open_browser
 from tests.conftest import Serve, start, with_services
 from tests.generations import Clock, ended, ledger_at
-from tests.keyed import database, make_key, revoke, shown
+from tests.keyed import accounts, database, make_key, revoke, shown
 from tests.processes import PATIENCE
 from tests.test_docs import chromium
 
@@ -250,12 +250,13 @@ async def test_an_administrator_with_less_is_told_in_the_form_that_it_cannot_gra
 
 
 async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         for model in ("claude-opus-5-5", "claude-opus-9"):
             ledger.add(ended(nanodollars=3 * 10**8, model=model))
         await ledger.close()
     page = await browser.open_page(f"{await serve()}/admin")
     await sign_in(page, boss)
+    await page.wait_for("document.querySelector('#simulated').checkVisibility()")
     await page.wait_for("document.querySelectorAll('#by-model tbody tr').length === 2")
     rows = await page.evaluate("""[...document.querySelectorAll('#by-model tbody tr')].map(row => {
         const cost = row.querySelector('[data-of=cost]'); return [row.dataset.id, cost.textContent, cost.title] })""")
@@ -267,7 +268,7 @@ async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, 
 
 async def test_what_strangers_call_things_stays_text(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
         for evil in EVILS:
             record = ended(Caller(name=evil, known=True), 10**6, model=evil, outcome="failed", error=evil,
                            request_id=evil, text=evil)
@@ -304,7 +305,7 @@ async def test_what_strangers_call_things_stays_text(
 
 async def test_the_page_fits_a_phone_and_is_dark_where_the_reader_wants_that(
         serve: Serve, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         ledger.add(ended(
             Caller(name=64 * "w", known=True), 10**15, model=200 * "m", error=200 * "e", request_id=100 * "i"))
         await ledger.close()

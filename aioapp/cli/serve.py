@@ -112,6 +112,8 @@ def prepared(settings: Settings) -> socket.socket:
             database, where = database_path(settings.database, os.environ), reachable_at(listening)
             asyncio.run(startup.check(settings, database, where=where))
             log.info("Workers: %d.", settings.workers)
+            if settings.simulate:
+                log.info("Claude is simulated: nothing is spent. What is used is kept apart from what real calls use.")
     except SettingError:
         listening.close()
         raise

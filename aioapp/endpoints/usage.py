@@ -7,7 +7,9 @@ from marshmallow import Schema, fields, validate
 
 from aioapp.callers import Caller
 from aioapp.money import NANO
-from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures, marked
+from aioapp.endpoints.usage_schemas import (
+    DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures, marked, simulated,
+)
 from aioapp.keys.text import budget_object
 from aioapp.usage.usage_store import UsageStore
 from aioapp.web import answers
@@ -32,6 +34,7 @@ class OwnUsageAnswer(Schema):
     budget = fields.Nested(SpentBudgetAnswer, required=True, allow_none=True)
     today = figures()
     month = figures()
+    simulated = simulated()
     days = fields.List(fields.Nested(DayAnswer), required=True)
     models = fields.List(fields.Nested(ModelAnswer), required=True)
     timestamp = fields.DateTime(required=True)
@@ -45,6 +48,7 @@ async def usage(request: web.Request) -> web.Response:
         "key": caller.key,
         "limits": asdict(caller.limits),
         "budget": await spent(caller, services.usage, now=now),
+        "simulated": services.simulated,
         **own,
         "models": marked(own["models"], services.prices),
         "timestamp": answers.now(),
@@ -70,5 +74,6 @@ USAGE = Endpoint(
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4},
         "budget": {"usd": 5.0, "per": "day", "strict": False, "spent_usd": 0.000972,
                    "renews_at": "2026-11-24T00:00:00+00:00"},
+        "simulated": False,
         "today": FIGURES, "month": FIGURES, "days": [DAY], "models": [MODEL], "timestamp": SAMPLE["timestamp"],
     })

@@ -5,7 +5,7 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from aioapp import errors
-from aioapp.endpoints.usage_schemas import DAY, FIGURES, GUESSED, FiguresAnswer, figures, marked
+from aioapp.endpoints.usage_schemas import DAY, FIGURES, GUESSED, FiguresAnswer, figures, marked, simulated
 from aioapp.web import answers
 from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response, read_query
@@ -39,6 +39,7 @@ class AllUsageAnswer(Schema):
     by = fields.String(required=True, validate=validate.OneOf(BY))
     since = fields.Date(required=True)
     until = fields.Date(required=True)
+    simulated = simulated()
     total = figures()
     rows = fields.List(fields.Nested(RowAnswer), required=True)
     timestamp = fields.DateTime(required=True)
@@ -77,7 +78,7 @@ async def usage(request: web.Request) -> web.Response:
     if asked["by"] == "model":
         rows = marked(rows, services.prices)
     return json_response({"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(),
-                          "total": total, "rows": rows, "timestamp": answers.now()})
+                          "simulated": services.simulated, "total": total, "rows": rows, "timestamp": answers.now()})
 
 
 async def latest(request: web.Request) -> web.Response:
@@ -93,7 +94,8 @@ USAGE = (
     Endpoint(
         name="allUsage", path="/admin/usage", handler=usage, summary="What everybody used", tag="Administration",
         access="admin", query=UsageQuery, errors=(errors.ValidationFailed,), answers={200: {JSON: AllUsageAnswer}},
-        sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "total": FIGURES, "rows": [DAY],
+        sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "simulated": False,
+                "total": FIGURES, "rows": [DAY],
                 "timestamp": SAMPLE["timestamp"]}),
     Endpoint(
         name="latestRequests", path="/admin/requests", handler=latest, summary="The latest generations",
