@@ -181,6 +181,8 @@ async def test_a_keys_terms_are_changed_in_a_form_that_sends_what_was_changed_al
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
     end = datetime(2027, 1, 31, 12, 30, 15, tzinfo=UTC)
     make_key("web", usd=2e-9, strict=True, concurrency=4, models=("a", "b*"), expires_at=end, note="n", owner="o")
+    make_key("day", expires_at=datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC))
+    make_key("old", expires_at=datetime(2027, 2, 1, tzinfo=UTC))
     url = await serve()
 
     async def told() -> dict[str, object]:
@@ -195,6 +197,8 @@ async def test_a_keys_terms_are_changed_in_a_form_that_sends_what_was_changed_al
     await sign_in(page, boss)
     row = "#keys tr[data-key=web]"
     await page.click(f"{row} .edit")
+    for name in ("day", "old"):
+        assert await text(page, f"#keys tr[data-key={name}] [data-of=expires]") == "Jan 31, 2027"
     assert await text(page, "#create-title") == "Edit web" and await text(page, "#create-yes") == "Save"
     assert await page.evaluate("Object.fromEntries(new FormData(document.querySelector('#create-key')))") == {
         "name": "", "requests_per_minute": "", "tokens_per_minute": "", "concurrency": "4", "budget.usd": "2e-9",

@@ -1,7 +1,7 @@
 /** Keys: a row each, with what it may and what it has spent. */
 import {copyOf, fill, find, keep, sayIfEmpty, setBar} from "./elements.js";
 import {ask} from "./server.js";
-import {count, dateFormat, inFull, isoDay, moment, money, roundMoney} from "./words.js";
+import {count, dateFormat, ending, inFull, isoDay, moment, money, roundMoney} from "./words.js";
 
 const known = new Map(); // the keys that the page shows, by name
 
@@ -46,7 +46,7 @@ function showKey(row, key, spent) {
     limits: limitsOf(key) || none("none"),
     budget: budgetOf(key, spent) || none("none"),
     models: key.models.some(pattern => pattern !== "*") ? key.models.join(", ") : none("all"),
-    expires: key.expires_at ? moment(key.expires_at, dateFormat) : none("never"),
+    expires: key.expires_at ? ending(key.expires_at) : none("never"),
     used: key.last_used_at ? moment(key.last_used_at, dateFormat) : none("never"),
   });
   setBar(row, key.budget && (key.budget.usd ? spent / key.budget.usd : 1));
