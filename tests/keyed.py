@@ -33,7 +33,8 @@ def accounts() -> Path:
 
 def make_key(
         name: str = "web", *, usd: float | None = None, strict: bool = False, spent: float = 0.0, **terms: Any) -> str:
-    """A new key; gives what its holder shows. `usd` is its budget for a day, of which so much is `spent`."""
+    """A new key; gives what its holder shows. `usd` is its budget for a day, of which so much is `spent`, with a
+    simulated Claude too."""
     limits = Limits(**{term: terms.pop(term) for term in LIMITS & set(terms)})
     budget = None if usd is None else Budget(nanodollars=round(usd * NANO), per="day", strict=strict)
     at = terms.pop("at", datetime.now(UTC))
@@ -43,7 +44,9 @@ def make_key(
             used = Pending()
             used.add(ended(Caller(name=name, known=True), round(spent * NANO)), at=at.isoformat(), model=SONNET,
                      prompt=None)
-            transacted(connection, partial(usage_table.write, batch=used))
+            with closing(connect(accounts(), create=True)) as simulated:
+                for books in (connection, simulated):
+                    transacted(books, partial(usage_table.write, batch=used))
         return transacted(connection, lambda held: table.create(held, key, at=at))
 
 

@@ -1,14 +1,18 @@
 """What a simulated Claude would cost is no money: no budget, no total and no limit of real calls ever sees it."""
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 
 from aioapp.app import create_app
+from aioapp.callers import Caller
 from aioapp.credentials import fixed
+from aioapp.money import NANO
 from aioapp.settings import Settings
 from tests.conftest import Serve, start
+from tests.generations import Clock, ended, ledger_at
 from tests.keyed import accounts, database, make_key, shown
 from tests.upstreams import upstream, whole
 
@@ -45,9 +49,12 @@ async def test_two_servers_on_one_database_of_which_one_is_simulated_share_keys_
     assert accounts().exists() and accounts() != database()
 
 
-async def test_a_budget_that_is_spent_for_real_is_whole_in_the_simulation_and_the_other_way_round(
+async def test_a_budget_that_is_spent_for_real_is_whole_in_the_simulation(
         stack: AsyncExitStack, http: aiohttp.ClientSession, serve: Serve) -> None:
-    key = make_key(usd=1.0, spent=1.0)
+    key = make_key(usd=1.0)
+    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+        ledger.add(ended(Caller(name="web", known=True), NANO))
+        await ledger.close()
     claude = await stack.enter_async_context(upstream(whole))
     real = await start(create_app(
         Settings(base_url=claude.url, shutdown_timeout=0.2), credentials=fixed("k", "test")), stack)

@@ -143,7 +143,7 @@ def read_file(path: str | None, *, without: Collection[str]) -> dict[str, Any]:
             for name, text in found.items() if names[name].name not in without}
 
 
-def alone(name: str, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+def alone(name: str, flags: Mapping[str, Any], *, environ: Mapping[str, str]) -> Any:
     """What one setting is, whatever the others are; None where nothing says."""
     others = ROWS.keys() - {name, "config"}
     found = {**read_environ(environ, without=others), **flags}
@@ -152,7 +152,7 @@ def alone(name: str, flags: Mapping[str, Any], environ: Mapping[str, str]) -> An
 
 def database_of(config: str | None, environ: Mapping[str, str]) -> str | None:
     """The database that variables or the file name, for commands beside the server. Raises `SettingError`."""
-    return cast(str | None, alone("database", {"config": config} if config else {}, environ))
+    return cast(str | None, alone("database", {"config": config} if config else {}, environ=environ))
 
 
 def log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str:
@@ -162,7 +162,7 @@ def log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str:
         for row in (ROWS["log_format"], ROWS["config"]):
             only.add_argument(flag_of(row))
         flags = {key: value for key, value in vars(only.parse_known_args(argv)[0]).items() if value}
-        return str(alone("log_format", flags, environ) or "text").lower()
+        return str(alone("log_format", flags, environ=environ) or "text").lower()
     except (argparse.ArgumentError, SettingError):
         return environ.get("API_LOG_FORMAT", "text").lower()
 
