@@ -19,7 +19,7 @@ from aioapp.usage import DEFAULT_PRICES
 from tests.conftest import Serve, start
 from tests.contract import contract
 from tests.generations import Clock, ended, ledger_at, with_budget
-from tests.keyed import database, make_key, shown
+from tests.keyed import accounts, database, make_key, shown
 
 Json = dict[str, Any]
 USAGE, REQUESTS = "/admin/usage", "/admin/requests"
@@ -135,7 +135,7 @@ async def test_nobody_else_is_told_anything(serve: Serve, http: aiohttp.ClientSe
         async with http.get(url, headers=shown(keys[by]) if by else {}) as response:
             assert response.status == status
             await contract().check_response(path, response)
-    database().rename(database().with_suffix(".away"))
+    accounts().rename(accounts().with_suffix(".away"))
     async with http.get(url.replace("requests?by=day", "requests"), headers=shown(keys["boss"])) as response:
         assert response.status == 503
         await contract().check_response(path, response)
@@ -195,7 +195,7 @@ async def test_a_stream_that_breaks_is_accounted_for_as_far_as_it_came(boss: str
 async def test_figures_are_of_the_days_that_are_asked_for(boss: str, serve: Serve, http: aiohttp.ClientSession) -> None:
     today, clock = datetime.now(UTC).date(), Clock()
     days = [today - timedelta(days=days) for days in (40, 30, 29, 1)]
-    async with ledger_at(database(), clock=clock) as (ledger, _):
+    async with ledger_at(accounts(), clock=clock) as (ledger, _):
         for number, day in enumerate(days):
             clock.now = datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
             ledger.add(ended(with_budget(1, name="web"), 10**number))
@@ -220,7 +220,7 @@ async def test_figures_are_of_the_days_that_are_asked_for(boss: str, serve: Serv
 
 async def test_the_latest_requests_come_first_and_can_be_few_and_of_one_key(
         boss: str, serve: Serve, http: aiohttp.ClientSession) -> None:
-    async with ledger_at(database()) as (ledger, _):
+    async with ledger_at(accounts()) as (ledger, _):
         ledger.add(ended(NOBODY, request_id="nobody"))
         await ledger.close()
     web, caller = make_key("web"), Caller(http, await serve())

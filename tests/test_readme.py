@@ -309,7 +309,7 @@ def shown(default: object) -> str:
         case None:
             return "none"
         case tuple():
-            return ",".join(default)
+            return ",".join(default) or "none"
         case float():
             return f"{default:g}"
     return str(default)

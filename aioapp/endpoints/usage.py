@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, validate
 from aioapp.callers import Caller
 from aioapp.money import NANO
 from aioapp.endpoints.usage_schemas import (
-    DAY, FIGURES, MODEL, REFUSED, DayAnswer, LimitsAnswer, ModelAnswer, RefusalsAnswer, figures, marked,
+    DAY, FIGURES, MODEL, REFUSED, DayAnswer, LimitsAnswer, ModelAnswer, RefusalsAnswer, figures, marked, simulated,
 )
 from aioapp.keys.text import budget_object
 from aioapp.usage.usage_store import UsageStore
@@ -34,6 +34,7 @@ class OwnUsageAnswer(Schema):
     budget = fields.Nested(SpentBudgetAnswer, required=True, allow_none=True)
     today = figures()
     month = figures()
+    simulated = simulated()
     days = fields.List(fields.Nested(DayAnswer), required=True)
     models = fields.List(fields.Nested(ModelAnswer), required=True)
     refusals = fields.List(fields.Nested(RefusalsAnswer), required=True)
@@ -48,6 +49,7 @@ async def usage(request: web.Request) -> web.Response:
         "key": caller.key,
         "limits": asdict(caller.limits),
         "budget": await spent(caller, services.usage, now=now),
+        "simulated": services.simulated,
         **own,
         "models": marked(own["models"], services.prices),
         "timestamp": answers.now(),
@@ -73,6 +75,6 @@ USAGE = Endpoint(
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4},
         "budget": {"usd": 5.0, "per": "day", "strict": False, "spent_usd": 0.000972,
                    "renews_at": "2026-11-24T00:00:00+00:00"},
-        "today": FIGURES, "month": FIGURES, "days": [DAY], "models": [MODEL], "refusals": [REFUSED],
-        "timestamp": SAMPLE["timestamp"],
+        "simulated": False, "today": FIGURES, "month": FIGURES, "days": [DAY], "models": [MODEL],
+        "refusals": [REFUSED], "timestamp": SAMPLE["timestamp"],
     })

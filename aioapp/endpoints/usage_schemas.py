@@ -9,6 +9,11 @@ from aioapp.usage import Prices
 from aioapp.web.schemas import SAMPLE, UsageAnswer
 
 
+def simulated() -> fields.Boolean:
+    return fields.Boolean(required=True, metadata={
+        "description": "Whether Claude is a simulator: then nothing was paid, and none of this is real usage."})
+
+
 class LimitsAnswer(Schema):
     """None is no limit."""
 

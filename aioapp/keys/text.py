@@ -16,6 +16,8 @@ from aioapp.keys.key import END_OF_TIME, LONGEST_GRACE, MOST, Key
 from aioapp.keys.state import state_of
 
 NONE = "-"
+LAST_SECOND = time(23, 59, 59)
+"""Of a day on which a key ends, which therefore is called by that day, and not by the next."""
 
 
 def as_object(key: Key, standing: Standing, *, at: datetime) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def row_of(key: Key, standing: Standing, *, at: datetime) -> dict[str, str]:
         **{row.name.replace("_per_minute", "/min"): str(getattr(key.limits, row.name) or NONE)
            for row in fields(Limits)},
         "budget": spending(key.budget),
-        "expires": moment(key.expires_at),
+        "expires": last(key.expires_at),
         "last used": moment(key.last_used_at),
         "owner": key.owner or NONE,
         "models": " ".join(key.models),
@@ -63,7 +65,7 @@ def terms(key: Key) -> str:
         "any model" if "*" in key.models else "models " + " ".join(key.models),
         *limits(key),
         spending(key.budget) if key.budget else "no budget",
-        f"until {moment(key.expires_at)}" if key.expires_at else "no end",
+        f"until {last(key.expires_at)}" if key.expires_at else "no end",
         *(["admin"] if key.admin else []),
     ))
 
@@ -90,6 +92,16 @@ def dollars(amount: int) -> str:
     """An amount of nanodollars, exactly."""
     whole, rest = divmod(amount, NANO)
     return f"{whole}.{rest:09}".rstrip("0").rstrip(".")
+
+
+def last(expires_at: datetime | None) -> str:
+    """When a key ends: the last day, where it is one, as it was said."""
+    if expires_at is None:
+        return NONE
+    at = expires_at.astimezone(UTC)
+    if at.time() == time():
+        at -= timedelta(seconds=1)  # midnight is the end of the day before, as keys have it that were made long ago
+    return at.date().isoformat() if at.time() == LAST_SECOND else moment(at)
 
 
 def moment(at: datetime | None) -> str:
@@ -127,7 +139,7 @@ def end_of(text: str) -> datetime:
         day = date.fromisoformat(text)
     except ValueError:
         return datetime.fromisoformat(text)
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    return datetime.combine(day, LAST_SECOND, UTC)
 
 
 def grace(text: str) -> timedelta:

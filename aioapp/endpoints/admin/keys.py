@@ -17,7 +17,7 @@ from aioapp.web import answers
 from aioapp.web.context import CALLER, SERVICES
 from aioapp.web.endpoint import MERGE_PATCH, Endpoint, Handler, json_response, read_body
 from aioapp.web.schemas import SAMPLE
-from aioapp.web.validation import patch_of
+from aioapp.web.validation import loaded, patch_of
 
 JSON = "application/json"
 BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
@@ -62,7 +62,8 @@ async def revoked(request: web.Request) -> web.Response:
 
 async def rotated(request: web.Request) -> web.Response:
     at, keys = datetime.now(UTC), request.app[SERVICES].keys
-    grace = timedelta(seconds=(await read_body(request, ROTATE))["grace_seconds"])
+    body = await read_body(request, ROTATE) if request.body_exists else loaded(ROTATE, {})
+    grace = timedelta(seconds=body["grace_seconds"])
     key, secret = await keys.rotate(named(request), by=request[CALLER], at=at, grace=grace)
     return await changed(request, key, secret=secret)
 
@@ -113,7 +114,9 @@ KEYS = (
              answers={200: {JSON: OneKeyAnswer}}, sample=ONE, errors=(errors.NotFound, errors.Conflict)),
     endpoint(rotated, name="rotateKey", method="POST", path="/admin/keys/{name}/rotate",
              summary="Give a key a new secret",
-             description="The older secrets work for a while yet. 403 for a key that may do what yours may not.",
-             body=RotateKeyBody, example={"grace_seconds": 86_400}, answers={200: {JSON: NewSecretAnswer}}, sample=NEW,
+             description="The older secrets work for a while yet: a day, without a body. 403 for a key that may do "
+                         "what yours may not.",
+             body=RotateKeyBody, body_required=False, example={"grace_seconds": 86_400},
+             answers={200: {JSON: NewSecretAnswer}}, sample=NEW,
              errors=(*BODY_ERRORS, errors.NotFound, errors.Conflict)),
 )

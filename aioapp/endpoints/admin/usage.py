@@ -8,7 +8,7 @@ from marshmallow import Schema, fields
 
 from aioapp import errors
 from aioapp.endpoints.usage_schemas import (
-    DAY, FIGURES, GUESSED, REFUSED, FiguresAnswer, RefusalsAnswer, figures, marked,
+    DAY, FIGURES, GUESSED, REFUSED, FiguresAnswer, RefusalsAnswer, figures, marked, simulated,
 )
 from aioapp.usage.usage_store import By
 from aioapp.web import answers
@@ -52,6 +52,7 @@ class AllUsageAnswer(Schema):
     by = fields.String(required=True)
     since = fields.Date(required=True)
     until = fields.Date(required=True)
+    simulated = simulated()
     total = figures()
     rows = fields.List(fields.Nested(RowAnswer), required=True, metadata={"description": "At most 10,000."})
     refusals = fields.List(fields.Nested(KeyRefusalsAnswer), required=True, metadata={
@@ -72,8 +73,9 @@ async def usage(request: web.Request) -> web.Response:
         name = f"usage-by-{'-'.join(columns)}-{since}-{until}.csv"
         return await asyncio.to_thread(csv_response, rows, columns=[*columns, *SUMMED], name=name)
     refusals = await services.usage.refusals(since=since, until=until)
-    said = {"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(), "total": total, "rows": rows,
-            "refusals": refusals, "timestamp": answers.now()}
+    said = {"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(),
+            "simulated": services.simulated, "total": total, "rows": rows, "refusals": refusals,
+            "timestamp": answers.now()}
     return await asyncio.to_thread(json_response, said)  # ten thousand rows take a tenth of a second
 
 
@@ -85,5 +87,6 @@ ALL_USAGE = Endpoint(
     access="admin", query=UsageQuery, errors=(errors.ValidationFailed, errors.BadRequest),
     description="400 for more than 10,000 rows.",
     answers={200: {JSON: AllUsageAnswer, CSV: {"type": "string", "examples": ["day,requests\r\n2026-11-23,3\r\n"]}}},
-    sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "total": FIGURES, "rows": [DAY],
-            "refusals": [REFUSALS], "timestamp": SAMPLE["timestamp"]})
+    sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "simulated": False,
+            "total": FIGURES, "rows": [DAY], "refusals": [REFUSALS],
+            "timestamp": SAMPLE["timestamp"]})

@@ -1,7 +1,7 @@
 /** Keys: a row each, with what it may and what it has spent. */
 import {copyOf, fill, find, keep, sayIfEmpty, setBar} from "./elements.js";
 import {ask} from "./server.js";
-import {count, dateFormat, inFull, moment, money, roundMoney} from "./words.js";
+import {count, dateFormat, ending, inFull, moment, money, roundMoney} from "./words.js";
 
 const known = new Map(); // the keys that the page shows, by name
 
@@ -32,7 +32,7 @@ function showKey(row, key) {
     limits: limitsOf(key) || none("none"),
     budget: budgetOf(key) || none("none"),
     models: key.models.some(pattern => pattern !== "*") ? key.models.join(", ") : none("all"),
-    expires: key.expires_at ? moment(key.expires_at, dateFormat) : none("never"),
+    expires: key.expires_at ? ending(key.expires_at) : none("never"),
     used: key.last_used_at ? moment(key.last_used_at, dateFormat) : none("never"),
   });
   setBar(row, key.budget && (key.budget.usd ? key.spent_usd / key.budget.usd : 1));

@@ -1,6 +1,6 @@
 """What the accounts show. Functions on a connection; days are of UTC, and both ends of a span belong to it."""
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date, datetime, timedelta
 from sqlite3 import Connection
@@ -22,8 +22,7 @@ COUNTS = ("requests", "failed", "cancelled", *TOKENS)
 LIMITS = frozenset(limit.name for limit in fields(Limits))
 SUMMED = (*COUNTS, "nanodollars", "seconds")
 SUMS = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in SUMMED)
-COLUMNS = {"day": "day", "key": "key", "model": "model", "owner": "coalesce(keys.owner, '')"}
-OWNERS = "LEFT JOIN keys ON keys.name = key"
+COLUMNS = {"day": "day", "key": "key", "model": "model", "owner": "owner_of(key)"}
 MOST_ROWS = 10_000
 """Of a report."""
 MOST_REFUSALS = 1000
@@ -69,8 +68,7 @@ def gathered(
 ) -> dict[tuple[str, ...], Figures]:
     """Sums by the values of the columns, of a table that has a day and a key."""
     names = ", ".join(f"{COLUMNS[name]} AS {name}" for name in columns)
-    owners = OWNERS if "owner" in columns else ""
-    query = (f"SELECT {names}, {sums} FROM {table} {owners} {span(key)} GROUP BY {numbers(columns)} "
+    query = (f"SELECT {names}, {sums} FROM {table} {span(key)} GROUP BY {numbers(columns)} "
              f"LIMIT {MOST_ROWS + 1}")
     found = rows(connection, query, since=since, until=until, key=key)
     return {tuple(row[name] for name in columns): row for row in found}
@@ -85,9 +83,18 @@ def named(row: Figures, columns: Sequence[By]) -> Figures:
     return {**{str(name): value for name, value in names.items()}, **figures(row)}
 
 
+@sound()
+def owners(connection: Connection) -> dict[str, str]:
+    """Of each key that has one, its owner now."""
+    return dict(connection.execute("SELECT name, owner FROM keys WHERE owner IS NOT NULL").fetchall())
+
+
 def total_and_by(
-        connection: Connection, columns: Sequence[By], *, since: date, until: date) -> tuple[Figures, list[Figures]]:
-    """Both in one pass over the span: the total is the sum of the rows."""
+        connection: Connection, columns: Sequence[By], *, since: date, until: date, owners: Mapping[str, str],
+) -> tuple[Figures, list[Figures]]:
+    """Both in one pass over the span: the total is the sum of the rows. Keys may be kept elsewhere, so `owners` are
+    given."""
+    connection.create_function("owner_of", 1, lambda key: owners.get(key, ""), deterministic=True)
     found = grouped(connection, columns, since=since, until=until)
     if "model" in columns:
         [refused] = rows(connection, f"SELECT coalesce(sum(requests), 0) AS refused FROM refusals {span(None)}",

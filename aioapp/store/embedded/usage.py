@@ -49,16 +49,19 @@ class EmbeddedUsage:
     """A `UsageStore` in an SQLite database. All but what is awaited is to be called on the event loop.
 
     What others write is known at most about a second later; budgets are exact all the same, for what is spent and not
-    yet written is on the limiter's board. `reports` is the same database for questions that may take seconds.
+    yet written is on the limiter's board. `reports` is the same database for questions that may take seconds,
+    and `keys`, where that is another one, also keeps when each key was used last.
     """
 
     def __init__(
-            self, database: Database, counts: Counts, *, reports: Database | None = None, keep: int = KEPT,
+            self, database: Database, counts: Counts, *, reports: Database | None = None, keys: Database | None = None,
+            keep: int = KEPT,
             clock: Callable[[], datetime] = partial(datetime.now, UTC),
             monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._reports = reports or database
+        self._keys = keys
         self._counts = counts
         self._keep = keep
         self._clock = clock
@@ -105,6 +108,8 @@ class EmbeddedUsage:
         """A write that has begun is seen to its end, whoever stops waiting for it: only then it is known."""
         async with self._alone:
             try:
+                if self._keys is not None:  # first: it does no harm to do that again
+                    await self._keys.write(partial(usage_table.write_used, batch=batch))
                 await self._database.write(partial(usage_table.write, batch=batch, keep=self._keep))
             except Exception:
                 self._failing = True
@@ -144,7 +149,10 @@ class EmbeddedUsage:
         return await self._reports.read(partial(reports.total, since=since, until=until, key=key))
 
     async def by(self, columns: Sequence[By], *, since: date, until: date) -> tuple[Figures, list[Figures]]:
-        return await self._reports.read(partial(reports.total_and_by, columns=columns, since=since, until=until))
+        keys = self._keys or self._database
+        owners = await keys.read(reports.owners) if "owner" in columns else {}
+        return await self._reports.read(
+            partial(reports.total_and_by, columns=columns, since=since, until=until, owners=owners))
 
     async def refusals(self, *, since: date, until: date, key: str | None = None) -> list[Figures]:
         return await self._reports.read(partial(reports.refusals, since=since, until=until, key=key))

@@ -46,11 +46,15 @@ def read_spent(connection: Connection, day: str) -> Counter[Account]:
 
 def write(connection: Connection, *, batch: Pending, keep: int = KEPT) -> None:
     """Add the batch up, keep the latest generations and refusals one by one, and when each key was used last."""
+    write_used(connection, batch=batch)
     connection.executemany(ADD_UP, (tuple(chain(group, sums)) for group, sums in batch.sums.items()))
     connection.executemany(INSERT, batch.requests)
-    connection.executemany(USED, {key: at for at, _, key, *_ in batch.requests if key}.items())
     connection.execute(PRUNE, (keep,))
     if batch.refusals:
         connection.executemany(REFUSED, (tuple(chain(group, counted)) for group, counted in batch.refusals.items()))
         connection.executemany(INSERT_REFUSED, batch.refused)
         connection.execute(PRUNE_REFUSED)
+
+
+def write_used(connection: Connection, *, batch: Pending) -> None:
+    connection.executemany(USED, {key: at for at, _, key, *_ in batch.requests if key}.items())
