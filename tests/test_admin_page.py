@@ -155,6 +155,77 @@ async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
     assert page.blocked == [] and not [asked for asked in page.requests if not asked.startswith((f"{url}/", "data:"))]
 
 
+NESTED = """[...document.querySelectorAll('body *')].filter(element => element.checkVisibility()
+  && /auto|scroll/.test(getComputedStyle(element).overflowY) && element.scrollHeight > element.clientHeight
+  && element.matches(':not(select, input, .details dd)')).map(element => element.outerHTML.slice(0, 80))"""
+
+
+async def test_a_lead_sees_a_key_near_its_budget_spend_it_and_be_refused_and_lifts_the_budget(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
+    url = await serve()
+    page = await browser.open_page(f"{url}/admin")
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelector('#status').textContent === 'Nothing is wrong.'")
+
+    await page.click("#new-key")
+    await page.evaluate("document.querySelector('#preset').value = 'trial';"
+                        "document.querySelector('#preset').dispatchEvent(new Event('change', {bubbles: true}))")
+    await page.type("[name=name]", "web")
+    await page.click("#create-yes")
+    await page.wait_for("document.querySelector('#secret').textContent")
+    call, variables = await text(page, "#use-curl"), await text(page, "#use-env")
+    secret = await new_secret(page)
+    assert f"-H 'X-API-Key: {secret}'" in call and variables.endswith(f"ANTHROPIC_AUTH_TOKEN={secret}")
+    assert call.startswith(f"curl {url}/api/generate ") and f"ANTHROPIC_BASE_URL={url} " in variables
+
+    async def generate() -> int:
+        body = {"prompt": "count to 30", "max_tokens": 100}
+        async with http.post(f"{url}/api/generate", json=body, headers=shown(secret)) as response:
+            return response.status
+
+    async def budget(usd: float | str) -> None:
+        await page.wait_for("document.querySelector('#keys tr[data-key=web] .edit')")
+        await page.click("#keys tr[data-key=web] .edit")
+        await page.evaluate("document.querySelector('[name=\"budget.usd\"]').value = ''")
+        await page.type('[name="budget.usd"]', str(usd))
+        await page.click("#create-yes")
+        await page.wait_for("!document.querySelector('#create').open")
+
+    async def becomes(state: str) -> None:
+        await page.wait_for(f"document.querySelector('#keys tr[data-key=web]').dataset.state === '{state}'")
+
+    assert await generate() == 200
+    async with http.get(f"{url}/admin/keys/web", headers=shown(boss)) as response:
+        spent = (await response.json())["key"]["spent_usd"]
+    await budget(round(spent * 1.2, 9))
+    await becomes("near_budget")
+    assert await text(page, "#keys tr[data-key=web] .state") == "near budget"
+    await budget(round(spent, 9))
+    await becomes("spent")
+    assert await generate() in (400, 402)
+    await page.click("[name=days][value='7']")  # it looks again
+    await page.wait_for("document.querySelector('#status a[href*=refused]')")
+    assert await text(page, "#status a[href*=refused]") == "1 refused today"
+    await page.click("#status a[href*=refused]")
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 1")
+    assert await text(page, "#requests [data-of=outcome]") == "refused"
+    assert await page.evaluate("document.querySelector('#filters').outcome.value") == "refused"
+    await budget("")
+    await becomes("active")
+    assert await generate() == 200
+    await page.evaluate("history.back()")
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 3")
+
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "dark"), (390, "light")):
+        await page.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        await page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, scheme)
+        assert await page.evaluate(NESTED) == [], (width, scheme)
+    failed = [line for line in page.console if "401" not in line]
+    assert failed == page.blocked == []
+
+
 async def test_a_strict_budget_is_asked_for_with_a_check_and_needs_an_amount(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
     make_key("plain", usd=5)
@@ -286,7 +357,7 @@ async def test_what_strangers_call_things_stays_text(
         assert response.status == 200
     page = await browser.open_page(f"{url}/admin")
     await sign_in(page, boss)
-    await page.wait_for("document.querySelectorAll('#requests tbody').length")
+    await page.wait_for("document.querySelector('#requests tbody') && document.querySelector('#by-key tbody tr')")
     for css in ("#by-key [data-of=name]", "#by-model [data-of=name]", *(
             f"#requests [data-of={of}]" for of in ("key", "model", "prompt", "error", "stop", "id"))):
         said = await page.evaluate(f"[...document.querySelectorAll('{css}')].map(place => place.textContent)")

@@ -1,6 +1,8 @@
 /** Keys: a row each, with what it may and what it has spent. */
 import {copyOf, fill, find, keep, sayIfEmpty, setBar} from "./elements.js";
+import {leadTo, showFilters} from "./filters.js";
 import {ask} from "./server.js";
+import {tell} from "./status.js";
 import {count, dateFormat, ending, inFull, moment, money, roundMoney} from "./words.js";
 
 const known = new Map(); // the keys that the page shows, by name
@@ -16,7 +18,9 @@ export async function readKeys(signal) {
   keep(find("keys").tBodies[0], new Map(keys.map(key => [key.name, key])), copyOf("key-row"), showKey);
   keep(find("request-key"), new Map(keys.map(key => [key.name, key.name])), () => new Option(),
     (option, name) => Object.assign(option, {text: name, value: name}));
+  showFilters();
   narrowKeys();
+  tell({keys});
 }
 
 function showKey(row, key) {
@@ -35,6 +39,7 @@ function showKey(row, key) {
     expires: key.expires_at ? ending(key.expires_at) : none("never"),
     used: key.last_used_at ? moment(key.last_used_at, dateFormat) : none("never"),
   });
+  leadTo(row.querySelector('[data-of="name"]'), {key: key.name});
   setBar(row, key.budget && (key.budget.usd ? key.spent_usd / key.budget.usd : 1));
   row.querySelector(".edit").hidden = key.state === "revoked";
   row.querySelector(".rotate").hidden = ["expired", "revoked"].includes(key.state);
