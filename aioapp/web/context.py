@@ -1,4 +1,6 @@
 """HTTP: how requests come in and how answers, streams and errors go out."""
+from dataclasses import dataclass
+
 from aiohttp import web
 
 from aioapp.callers import Caller
@@ -17,3 +19,18 @@ BEGAN = web.RequestKey("began", float)
 PREPARED = web.RequestKey("prepared", bool)
 REFUSED = web.RequestKey("refused", AppError)
 """What its connection found wrong with it."""
+
+
+@dataclass(slots=True)
+class Asks:
+    """How often a handler of one's own has asked Claude for one request, and how many of that are running.
+
+    `included` says that the request was counted once, and nothing was asked for that yet.
+    """
+
+    count: int = 0
+    running: int = 0
+    included: bool = True
+
+
+ASKS = web.RequestKey("asks", Asks)

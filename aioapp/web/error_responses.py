@@ -18,11 +18,22 @@ log = logging.getLogger("aioapp.web")
 
 def as_app_error(error: Exception, services: Services) -> errors.AppError:
     """The error to tell for any exception. What is not an error of ours is logged, and told only if `debug` is on."""
+    if isinstance(error, ExceptionGroup):
+        error = first_of(error)
     if isinstance(error, errors.AppError):
         count(error, services.metrics)
         return error
     log.error("Unexpected %s", type(error).__name__, exc_info=error)
     return errors.AppError(f"{type(error).__name__}: {error}" if services.debug else None)
+
+
+def first_of(group: ExceptionGroup[Exception]) -> Exception:
+    """The error of ours for which a task group has failed, if nothing else has failed in it."""
+    ours, others = group.split(errors.AppError)
+    if ours is None or others is not None:
+        return group
+    first: Exception = ours.exceptions[0]
+    return first_of(first) if isinstance(first, ExceptionGroup) else first
 
 
 def count(error: errors.AppError, metrics: Metrics) -> None:
