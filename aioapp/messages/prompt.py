@@ -157,15 +157,12 @@ class TextPrompt:
             "system": self.system,
             "temperature": self.temperature,
             "stop_sequences": self.stop_sequences or None,
-            "output_config": self._output_config(),
+            "output_config": {"effort": self.effort} if self.effort else None,
             "thinking": {"type": self.thinking} if self.thinking else None,
             "stream": live or None,
         }
         body.update({name: value for name, value in optional.items() if value is not None})
+        if self.output is not None:
+            body["output_config"] = {**body.get("output_config", {}),
+                                     "format": {"type": "json_schema", "schema": self.output}}
         return JSON.encode(body).encode(errors="surrogatepass")  # a half of a character is Claude's to refuse
-
-    def _output_config(self) -> dict[str, Any] | None:
-        if self.output is None:
-            return {"effort": self.effort} if self.effort else None
-        told = {"format": {"type": "json_schema", "schema": self.output}}
-        return {"effort": self.effort, **told} if self.effort else told
