@@ -89,7 +89,8 @@ class Caller:
     def check_model(self, model: str) -> None:
         """Raises `Forbidden` for a model that it may not use."""
         if not self.may_use(model):
-            raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(self.models)}.")
+            raise Forbidden(f"Your key may not use the model {model}. It may use: {', '.join(self.models)}.",
+                            refused="model")
 
     def may_use(self, model: str) -> bool:
         """Whether one of the patterns fits the name."""

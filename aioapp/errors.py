@@ -31,7 +31,14 @@
 `web.answers` and `web.error_responses` put them on the wire.
 """
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
+
+
+Reason = Literal[
+    "requests_per_minute", "tokens_per_minute", "concurrency", "budget", "connections", "over_tokens_per_minute",
+    "over_budget", "unbounded", "model", "access", "expired", "revoked", "replaced"]
+"""Which of its terms a key was refused for. `over_` says that the request alone is more than the limit or the budget,
+`unbounded` that a strict budget cannot say what it would cost, `replaced` that the secret had a new one after it."""
 
 
 class Said(NamedTuple):
@@ -46,17 +53,23 @@ class AppError(Exception):
     """A failure with a status and a title for the caller.
 
     `detail` is for the caller too: it must hold neither secrets nor internals.
-    `retry_after` is in seconds, kept as the number that goes on the wire. `said` is kept where Claude's own words are
-    to be passed on.
+    `retry_after` is in seconds, kept as the number that goes on the wire. `refused` is there where it is the caller's
+    own terms that refuse it, `key` is the name of a key that may no longer come in. `said` is kept where Claude's own
+    words are to be passed on.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal server error"
 
-    def __init__(self, detail: str | None = None, *, retry_after: int | None = None) -> None:
+    def __init__(
+            self, detail: str | None = None, *, retry_after: int | None = None, refused: Reason | None = None,
+            key: str | None = None,
+    ) -> None:
         super().__init__(detail or self.title)
         self.detail = detail
         self.retry_after = retry_after
+        self.refused = refused
+        self.key = key
         self.said: Said | None = None
 
 
@@ -118,10 +131,6 @@ class LimitReached(AppError):
     """`refused` names the limit, one of `callers.Limits`'s fields, or `connections`."""
 
     status, title = 429, "This server's limit for you is reached"
-
-    def __init__(self, detail: str, *, refused: str, retry_after: int) -> None:
-        super().__init__(detail, retry_after=retry_after)
-        self.refused = refused
 
 
 class HeadTooLarge(AppError):

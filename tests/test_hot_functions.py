@@ -13,7 +13,7 @@ import pytest
 
 from aioapp.callers import Budget, Caller, Limits, Spent
 from aioapp.endpoints import OPERATIONS
-from aioapp.generation import Meter
+from aioapp.messages.meter import Meter
 from aioapp.messages.events import Event
 from aioapp.messages.fold import Fold
 from aioapp.messages.prompt import TextPrompt, Turn
@@ -93,7 +93,7 @@ HOT: dict[str, tuple[int, Callable[[], object]]] = {
     "a body loaded": (280, lambda: SCHEMA.quick and SCHEMA.quick(BODY)),
     "a prompt encoded": (215, lambda: PROMPT.body(live=True)),
     "the limits of a request": (2900, turn(LIMITER)),
-    "a generation accounted for": (285, lambda: PENDING.add(ENDED, at="2026-11-27T00:00:00", model="m", prompt=None)),
+    "a generation accounted for": (300, lambda: PENDING.add(ENDED, at="2026-11-27T00:00:00", model="m", prompt=None)),
     "a generation counted": (285, lambda: METRICS.generation(ENDED, model="m")),
 }
 """What it is, the most instructions that it may take, and how it is done."""

@@ -516,7 +516,7 @@ async def test_what_broken_tries_are_guessed_to_have_taken_is_never_more_than_wa
     async def breaking(call: Call) -> AsyncGenerator[Batch, None]:
         for _ in range(1000):
             call.generation.meter.ask()
-            call.generation.meter.lose(call)
+            call.generation.meter.lose(call.prompt, live=call.live)
         raise errors.UpstreamFailed("The connection to Claude broke.")
         yield
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioapp.errors import UpstreamFailed
-from aioapp.generation import Meter
+from aioapp.messages.meter import Meter
 from aioapp.messages.event_parser import BOM, EventParser
 from aioapp.messages.events import Event
 from aioapp.messages.frames import BOUNDARY, TOLD, Frames, FrameSplitter, wire_of

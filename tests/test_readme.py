@@ -26,7 +26,7 @@ from aiohttp import web
 
 from aioapp import credentials, errors
 from aioapp.money import NANO
-from aioapp.generation import BYTES_A_TOKEN
+from aioapp.messages.meter import BYTES_A_TOKEN
 from aioapp.messages.billing import Billing, Usage
 from aioapp.settings import SettingError, Settings, flag_of, from_command_line, variable_of
 from aioapp.simulator.server import create_simulator

@@ -12,7 +12,8 @@ from aioapp.keys.key import Key, Secret
 from aioapp.money import NANO
 from aioapp.store.embedded import keys as table
 from aioapp.store.embedded.database import connect
-from aioapp.store.embedded.schema import MIGRATIONS, statements, version_of
+from aioapp.store.embedded.migrations import MIGRATIONS
+from aioapp.store.embedded.schema import statements, version_of
 
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 RELEASED = ("bcd2a537f6db800d",)

@@ -108,7 +108,7 @@ async def test_a_connection_that_takes_too_long_to_be_made_is_one_that_could_not
     asked.generation.meter.ask()
     refusal = unanswered(failure(error), asked)
     assert (refusal.transient, str(refusal.error)) == (True, "Claude could not be reached.")
-    asked.generation.meter.cut(asked, by_us=True)
+    asked.generation.meter.cut(asked.prompt, live=asked.live, by_us=True)
     assert asked.generation.meter.usage == Usage()
 
 

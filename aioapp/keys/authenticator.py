@@ -66,5 +66,5 @@ class Authenticator:
                             "aioapp keys create NAME --admin")
         caller = self.keyring.holder(opener) if opener else self.authenticate(given, peer=lambda: ("", False))
         if not caller.admin:
-            raise Forbidden("This needs an admin key.")
+            raise Forbidden("This needs an admin key.", refused="access", key=caller.key)
         return caller

@@ -107,11 +107,11 @@ class Keyring:
         now = self._clock()
         match holder.key.state(now):
             case "revoked":
-                raise Unauthorized("This key was revoked.")
+                raise Unauthorized("This key was revoked.", refused="revoked", key=holder.key.name)
             case "expired":
-                raise Unauthorized("This key has expired.")
+                raise Unauthorized("This key has expired.", refused="expired", key=holder.key.name)
         if holder.secret.expires_at is not None and now >= holder.secret.expires_at:
-            raise Unauthorized("This secret was replaced by a new one.")
+            raise Unauthorized("This secret was replaced by a new one.", refused="replaced", key=holder.key.name)
         return holder.caller
 
     def _check(self) -> None:

@@ -25,9 +25,10 @@ def metered(inner: Generate) -> Generate:
             finally:
                 await batches.aclose()
             meter.waited += perf_counter() - began
-            meter.cut(call, by_us=False)  # where a relayed answer ended in the middle, else nothing is uncounted
+            # Where a relayed answer ended in the middle: else nothing is uncounted.
+            meter.cut(call.prompt, live=call.live, by_us=False)
         except BaseException as error:
-            meter.cut(call, by_us=isinstance(error, BY_US))
+            meter.cut(call.prompt, live=call.live, by_us=isinstance(error, BY_US))
             raise
 
     return generate

@@ -24,12 +24,13 @@ def observed(*, began: Observer, ended: Iterable[Observer]) -> Layer:
                         yield batch
                 finally:
                     await batches.aclose()
-                generation.outcome = "completed"
+                generation.outcome, generation.status = "completed", 200
             except AppError as error:
                 generation.outcome, generation.error, generation.refused = "failed", error.title, error.status < 500
+                generation.status = error.status
                 raise
             except Exception as error:
-                generation.outcome, generation.error = "failed", type(error).__name__
+                generation.outcome, generation.error, generation.status = "failed", type(error).__name__, 500
                 raise
             finally:
                 generation.duration = perf_counter() - start  # uvloop's own clock has milliseconds

@@ -89,6 +89,10 @@ class Metrics:
         """Something was refused for a limit: one of `LIMITS`."""
         self._refusals(limit if limit in LIMITS else OTHER).inc()
 
+    def key_refused(self, key: str | None, reason: str) -> None:
+        """A key was refused for its own terms: `reason` is one of `errors.Reason`."""
+        self._key_refusals(self._keys.of(key or ANONYMOUS), reason).inc()
+
     def upstream_failed(self, kind: str) -> None:
         """Claude failed a caller: `kind` is one of `FAILURES`, the name of the error."""
         self._failures(kind if kind in FAILURES else OTHER).inc()
@@ -150,6 +154,8 @@ class Metrics:
         self._key_generations = cache(self._counter(
             "key_generations", "Generations of a key, ended", "key", "outcome").labels)
         self._key_tokens = cache(self._counter("key_tokens", "Tokens that a key used", "key").labels)
+        self._key_refusals = cache(self._counter(
+            "key_refusals", "Refusals of a key for its own terms", "key", "reason").labels)
         self._key_cost = cache(self._counter("key_cost_usd", "What a key's generations cost", "key").labels)
 
     def _set_up_gauges(self) -> None:

@@ -52,10 +52,10 @@ class Claude:
             finally:
                 await batches.aclose()
         except UpstreamFailed:
-            meter.lose(call)
+            meter.lose(call.prompt, live=call.live)
             raise
         except (Silent, Broken) as error:
-            meter.lose(call)
+            meter.lose(call.prompt, live=call.live)
             raise error_mapping.of_exception(error) from error
         finally:
             response.release()
@@ -133,7 +133,7 @@ def unanswered(error: Exception, call: Call) -> Refusal:
         case Silent():
             return Refusal(error_mapping.of_exception(error), transient=False, why="silence")
         case _:
-            call.generation.meter.lose(call)
+            call.generation.meter.lose(call.prompt, live=call.live)
     transient = not call.prompt.verbatim  # whoever speaks to Claude through us tries again as it sees fit
     return Refusal(error_mapping.of_exception(error), transient=transient, why=type(error).__name__)
 

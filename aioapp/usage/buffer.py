@@ -5,37 +5,58 @@ What callers and Claude say is made fit for the store: one value that it cannot 
 from collections import Counter, deque
 from collections.abc import Iterator
 from operator import add
+from typing import NamedTuple
 
-from aioapp.generation import Generation
+from aioapp.errors import Reason
+from aioapp.generation import Generation, Transport
 from aioapp.messages.events import Usage
 from aioapp.money import MOST_NANODOLLARS
 
 KEPT = 10_000
 """Generations that are kept one by one."""
+REFUSALS_KEPT = 1000
+"""Refusals that are kept one by one: apart, so that they push no generation out."""
 
 Group = tuple[str, str, str]
-"""Day, key, model."""
+"""Day, key, and model or reason."""
 Sums = tuple[float, ...]
 """Requests, failed, cancelled, tokens by kind (four), nanodollars, seconds: whole numbers but for the last."""
 NANODOLLARS = -2
 
 
-class Pending:
-    """Bounded: sums are few, and of single generations only as many are held as the database keeps.
+class Refusal(NamedTuple):
+    """A request that was refused for its key's own terms.
 
-    `sums` are by day, key and model, `requests` the latest generations, each in the order of the table that keeps them;
-    `charged` is what of it was charged to budgets, in nanodollars, by account and day.
+    `key` is empty for a caller without one, `model` where none was asked for by then; `status` is that of HTTP.
     """
 
-    __slots__ = ("charged", "requests", "sums")
+    key: str
+    reason: Reason
+    status: int
+    request_id: str
+    model: str
+    transport: Transport
+
+
+class Pending:
+    """Bounded: sums are few, and of single generations and refusals only as many are held as the database keeps.
+
+    `sums` are by day, key and model, `requests` the latest generations, each in the order of the table that keeps them;
+    `charged` is what of it was charged to budgets, in nanodollars, by account and day. `refusals` are how many there
+    were and when the last was, by day, key and reason, `refused` the latest of them.
+    """
+
+    __slots__ = ("charged", "refusals", "refused", "requests", "sums")
 
     def __init__(self) -> None:
         self.sums: dict[Group, Sums] = {}
         self.requests: deque[tuple[object, ...]] = deque(maxlen=KEPT)
         self.charged: Counter[tuple[str, str]] = Counter()
+        self.refusals: dict[Group, tuple[int, str]] = {}
+        self.refused: deque[tuple[object, ...]] = deque(maxlen=REFUSALS_KEPT)
 
     def __bool__(self) -> bool:
-        return bool(self.sums)
+        return bool(self.sums or self.refusals)
 
     def __len__(self) -> int:
         """How many generations it holds."""
@@ -49,12 +70,19 @@ class Pending:
         self.requests.append((
             at, plain(generation.admission.request_id), key, plain(generation.model or generation.asked_for),
             outcome, None if error is None else plain(error), None if reason is None else plain(reason), *counts, cost,
-            generation.first, generation.duration, prompt))
+            generation.first, generation.duration, prompt, generation.status, generation.transport))
         self._count((at[:10], key, model), (
             1, outcome == "failed", outcome == "cancelled", *counts, cost, generation.duration))
         if caller.budget is not None:
             self.charged[caller.account, at[:10]] += cost
         return cost
+
+    def refuse(self, refusal: Refusal, *, at: str) -> None:
+        """Take one refusal in, which was at `at`."""
+        key, reason = refusal.key, refusal.reason
+        self.refused.append((at, plain(refusal.request_id), key, plain(refusal.model), reason, refusal.status,
+                             refusal.transport))
+        self._count_refusals((at[:10], key, reason), 1, at=at)
 
     def follow(self, newer: "Pending") -> None:
         """Take in what came after."""
@@ -62,6 +90,9 @@ class Pending:
             self._count(group, sums)
         self.requests.extend(newer.requests)
         self.charged.update(newer.charged)
+        self.refused.extend(newer.refused)
+        for group, (count, at) in newer.refusals.items():
+            self._count_refusals(group, count, at=at)
 
     def spent(self) -> Iterator[tuple[str, str, int]]:
         """Day, key and nanodollars, once or more for each."""
@@ -71,6 +102,10 @@ class Pending:
     def _count(self, group: Group, sums: Sums) -> None:
         before = self.sums.get(group)
         self.sums[group] = sums if before is None else tuple(map(add, before, sums))
+
+    def _count_refusals(self, group: Group, count: int, *, at: str) -> None:
+        before, _ = self.refusals.get(group, (0, at))
+        self.refusals[group] = before + count, at
 
 
 LONGEST_NAME = 256

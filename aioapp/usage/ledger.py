@@ -12,7 +12,7 @@ from functools import partial
 
 from aioapp.errors import StoreUnavailable
 from aioapp.generation import Generation
-from aioapp.usage.buffer import LONGEST_PROMPT, Names, Pending, plain
+from aioapp.usage.buffer import LONGEST_PROMPT, Names, Pending, Refusal, plain
 from aioapp.usage.usage_store import UsageStore
 
 GATHER = 0.25
@@ -41,9 +41,14 @@ class Ledger:
 
     def add(self, generation: Generation) -> None:
         """Account for a generation that has ended. It is written by `run`."""
-        at = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
+        at = self._now()
         prompt = plain(generation.prompt.text, most=LONGEST_PROMPT) if self._keep_prompts else None
         self._pending.add(generation, at=at, model=self._names.kept(generation), prompt=prompt)
+        self._added.set()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Count a refusal. It is written by `run`."""
+        self._pending.refuse(refusal, at=self._now())
         self._added.set()
 
     async def run(self) -> None:
@@ -68,6 +73,9 @@ class Ledger:
         await self.flush()
         if self._pending:
             log.error("%d generations could not be accounted for: they are lost.", len(self._pending))
+
+    def _now(self) -> str:
+        return self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
 
     async def _write(self) -> None:
         batch, self._pending = self._pending, Pending()

@@ -57,7 +57,7 @@ class Reserves:
             return self._expected(caller, prompt)
         if strict and prompt.unbounded:
             raise BadRequest(f"Your key's budget is strict, and nobody can say beforehand what {prompt.unbounded} "
-                             "costs. This is this server's rule, not Claude's.")
+                             "costs. This is this server's rule, not Claude's.", refused="unbounded")
         read, written = prompt.most_input, prompt.max_tokens
         dearest = [self._prices.most(model, input=read, output=written, hour=any_terms, fast=any_terms)
                    for model in prompt.models or ("",)]

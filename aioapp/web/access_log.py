@@ -4,12 +4,10 @@ import time
 
 from aiohttp import web
 
-from aioapp.generation import Admission, Generation
+from aioapp.generation import LEFT, Admission, Generation
 from aioapp.telemetry.logs import AccessRecord, is_logged, log_request
-from aioapp.web.context import BEGAN, CALLER, GENERATION, REQUEST_ID, SERVICES
+from aioapp.web.context import BEGAN, CALLER, GENERATION, REFUSED_KEY, REQUEST_ID, SERVICES
 
-LEFT = 499
-"""The status that is counted for a caller who did not wait for one, as nginx has it."""
 PROBES = frozenset({"/health", "/health/ready", "/health/live"})
 """What balancers and supervisors ask every few seconds."""
 
@@ -22,7 +20,7 @@ def log_exchange(request: web.Request, status: int | None) -> None:
     if is_logged(level):
         caller = request.get(CALLER)
         log_request(AccessRecord(
-            remote=request.remote or "", key=caller.key if caller else None, method=request.method,
+            remote=request.remote or "", key=caller.key if caller else request.get(REFUSED_KEY), method=request.method,
             path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
             generation=generation), level=level)
     metrics = services.metrics

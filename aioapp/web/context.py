@@ -17,6 +17,8 @@ ADMISSION = web.RequestKey("admission", Admission)
 GENERATION = web.RequestKey("generation", Generation)
 BEGAN = web.RequestKey("began", float)
 PREPARED = web.RequestKey("prepared", bool)
+REFUSED_KEY = web.RequestKey("refused_key", str)
+"""The name of the key that was refused for its own terms, one that may no longer come in among them."""
 REFUSED = web.RequestKey("refused", AppError)
 """What its connection found wrong with it."""
 

@@ -5,23 +5,34 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from aioapp import errors
-from aioapp.services import Services
+from aioapp.callers import NOBODY
+from aioapp.generation import Admission, Generation, Transport
 from aioapp.telemetry.metrics import Metrics
+from aioapp.usage import Refusal
 from aioapp.web import anthropic_errors, answers
-from aioapp.web.context import REQUEST_ID
+from aioapp.web.context import CALLER, GENERATION, REFUSED_KEY, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Shape, json_response
 
 SHAPES = web.AppKey("shapes", dict[web.AbstractResource, Shape])
+STREAMED = web.AppKey("streamed", set[web.AbstractResource | None])
+"""The resources that answer with events alone."""
 
 log = logging.getLogger("aioapp.web")
 
 
-def as_app_error(error: Exception, services: Services) -> errors.AppError:
-    """The error to tell for any exception. What is not an error of ours is logged, and told only if `debug` is on."""
+def as_app_error(
+        error: Exception, request: web.Request, *, admission: Admission | None = None) -> errors.AppError:
+    """The error to tell for any exception. What is not an error of ours is logged, and told only if `debug` is on.
+
+    A refusal for the caller's own terms is counted: it is the request's, or that of the frame with this `admission`.
+    """
+    services = request.app[SERVICES]
     if isinstance(error, ExceptionGroup):
         error = first_of(error)
     if isinstance(error, errors.AppError):
         count(error, services.metrics)
+        if error.refused is not None:
+            refuse(error, request, reason=error.refused, admission=admission)
         return error
     log.error("Unexpected %s", type(error).__name__, exc_info=error)
     return errors.AppError(f"{type(error).__name__}: {error}" if services.debug else None)
@@ -36,12 +47,36 @@ def first_of(group: ExceptionGroup[Exception]) -> Exception:
     return first_of(first) if isinstance(first, ExceptionGroup) else first
 
 
+def refuse(
+        error: errors.AppError, request: web.Request, *, reason: errors.Reason, admission: Admission | None) -> None:
+    """Count it for the key: one that may no longer come in is told by the error alone."""
+    caller, generation = admission.caller if admission else request.get(CALLER), request.get(GENERATION)
+    key = error.key or (caller.key if caller else None)
+    if key is None and caller in (None, NOBODY):
+        return
+    if key is not None:
+        request[REFUSED_KEY] = key
+    services = request.app[SERVICES]
+    services.metrics.key_refused(key, reason)
+    services.ledger.refuse(Refusal(
+        key=key or "", reason=reason, status=error.status, model=generation.asked_for if generation else "",
+        request_id=admission.request_id if admission else request[REQUEST_ID],
+        transport=transport_of(request, generation=generation, admission=admission)))
+
+
+def transport_of(
+        request: web.Request, *, generation: Generation | None, admission: Admission | None) -> Transport:
+    if admission is not None:
+        return "websocket"
+    if generation is not None:
+        return generation.transport
+    return "sse" if request.match_info.route.resource in request.app[STREAMED] else "rest"
+
+
 def count(error: errors.AppError, metrics: Metrics) -> None:
     match error:
-        case errors.LimitReached(refused=limit):
+        case errors.LimitReached(refused=str(limit)) | errors.BudgetSpent(refused=str(limit)):
             metrics.refused(limit)
-        case errors.BudgetSpent():
-            metrics.refused("budget")
         case (errors.RateLimited() | errors.UpstreamFailed() | errors.UpstreamTimeout() | errors.Overloaded()
               | errors.CredentialsRefused()):
             metrics.upstream_failed(type(error).__name__)

@@ -13,7 +13,7 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aioapp.errors import AppError, BadRequest, VersionNotSupported
 from aioapp.web import anthropic_errors, answers
 from aioapp.web.access_log import log_exchange
-from aioapp.web.context import BEGAN, PREPARED, REFUSED, REQUEST_ID, SERVICES
+from aioapp.web.context import BEGAN, PREPARED, REFUSED, REQUEST_ID
 from aioapp.web.endpoint import Handler, json_response
 from aioapp.web.error_responses import as_app_error, error_response, has_left, shape_of, titled
 from aioapp.web.refusal import SERVER, new_id, refused
@@ -89,7 +89,7 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
             raise ConnectionAbortedError from error
         if isinstance(error, web.HTTPException):
             return restated(request, error)
-        return error_response(request, as_app_error(error, request.app[SERVICES]))
+        return error_response(request, as_app_error(error, request))
 
 
 def restated(request: web.Request, error: web.HTTPException) -> web.Response:

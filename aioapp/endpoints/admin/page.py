@@ -111,7 +111,7 @@ def to_page() -> web.Response:
 
 def login(request: web.Request, error: errors.AppError, *, told: bool = True) -> web.Response:
     """The form that asks for a key; `told` is whether it says why."""
-    failure = as_app_error(error, request.app[SERVICES])
+    failure = as_app_error(error, request)
     text = (FOLDER / "login.html").read_text()
     [style] = STYLE.findall(text)
     if told or not isinstance(failure, errors.Unauthorized):

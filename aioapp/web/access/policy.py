@@ -16,7 +16,7 @@ from aioapp.keys.authenticator import Peer
 from aioapp.services import Services
 from aioapp.web.context import ADMISSION, ALLOWANCE, CALLER, REQUEST_ID, SERVICES
 from aioapp.web.endpoint import Access, Endpoint, Handler
-from aioapp.web.error_responses import SHAPES
+from aioapp.web.error_responses import SHAPES, STREAMED
 from aioapp.web.peer import is_loopback, network_of, reached_at
 
 ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
@@ -27,6 +27,7 @@ FORMER: Mapping[str, Access] = {
     "known": "authenticated", "caller": "metered", "machine": "local_or_admin", "itself": "custom"}
 """The names that kinds of access had; they go with the next release."""
 COOKIE = "aioapp_admin"
+EVENT_STREAM = "text/event-stream"
 LOOPBACK = re.compile(
     r"((([a-z0-9-]+\.)*localhost)|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 """Names that no other machine can have (RFC 6761 §6.3), and perhaps a port."""
@@ -36,12 +37,14 @@ FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwa
 
 def serve(app: web.Application, endpoints: Iterable[Endpoint]) -> None:
     """Add the endpoints' routes, each for whom it says."""
-    app[ACCESS], app[SHAPES] = {}, {}
+    app[ACCESS], app[SHAPES], app[STREAMED] = {}, {}, set()
     for endpoint in endpoints:
         for route in app.router.add_routes([endpoint.route]):
             set_access(app, route, access=endpoint.access)
             if route.resource is not None:
                 app[SHAPES][route.resource] = endpoint.shape
+                if list(endpoint.answers.get(200, ())) == [EVENT_STREAM]:
+                    app[STREAMED].add(route.resource)
     app[PREFLIGHTED] = frozenset(resource for resource, _ in app[ACCESS])
 
 

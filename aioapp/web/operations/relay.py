@@ -90,7 +90,7 @@ async def passed_on(stream: EventStream, batches: AsyncGenerator[Batch, None], *
         except Exception as error:
             if has_left(request):
                 raise
-            failure = as_app_error(error, services)
+            failure = as_app_error(error, request)
             # What Claude told of it has been passed on.
             last = b"" if failure.said else anthropic_errors.event(failure, request_id=request[REQUEST_ID])
             return await stream.end(last)

@@ -10,7 +10,7 @@ from typing import Self
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from aioapp import errors
-from aioapp.callers import Caller
+from aioapp.callers import NOBODY, Caller
 from aioapp.generation import Admission
 from aioapp.web import answers
 from aioapp.web.access.policy import introduced
@@ -74,7 +74,7 @@ class SocketSession:
             except ConnectionError:
                 raise
             except Exception as error:
-                failure = as_app_error(error, self.request.app[SERVICES])
+                failure = as_app_error(error, self.request, admission=self._admission())
                 if self.caller is None or isinstance(failure, errors.Unauthorized):
                     return await self._dismiss(failure, id_of(frame))
                 await self._send(answers.problem(failure), id_of(frame))
@@ -134,7 +134,7 @@ class SocketSession:
         except ConnectionError:
             raise
         except Exception as error:
-            return self._failed(run, as_app_error(error, self.request.app[SERVICES]))
+            return self._failed(run, as_app_error(error, self.request, admission=admission))
         except asyncio.CancelledError:
             if not run.cancelled:
                 raise
@@ -156,9 +156,9 @@ class SocketSession:
         return {"type": "done", **await exchanged.finished()}
 
     async def _admit(self, caller: Caller) -> Admission:
-        counted = await self.request.app[SERVICES].allowance.admit(caller)
         self._count += 1
-        return Admission(caller=caller, request_id=f"{self.request[REQUEST_ID]}.{self._count}", counted=counted)
+        counted = await self.request.app[SERVICES].allowance.admit(caller)
+        return self._admission(counted=counted)
 
     async def _exchange(self, asked: SocketRequest, admission: Admission) -> Exchange:
         operation, body = asked.operation, asked.body
@@ -168,6 +168,10 @@ class SocketSession:
             body = await prepared(self.request, operation, body=body)
         return exchange(
             operation, body, services=self.request.app[SERVICES], live=asked.stream, admission=admission)
+
+    def _admission(self, *, counted: int = 0) -> Admission:
+        request_id = f"{self.request[REQUEST_ID]}.{self._count}"
+        return Admission(caller=self.caller or NOBODY, request_id=request_id, counted=counted, socket=True)
 
     async def _dismiss(self, error: errors.AppError, id: str | None) -> None:
         """Tell the caller why, and close (RFC 6455 §7.4.1: 1008, policy violation)."""

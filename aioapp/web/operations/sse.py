@@ -58,7 +58,7 @@ async def answered(
         except Exception as error:
             if not events.begun or has_left(request):
                 raise
-            failure = as_app_error(error, services)
+            failure = as_app_error(error, request)
             await events.end(object_event("error", answers.problem(failure, request_id=request[REQUEST_ID])))
     return events.response
 

@@ -40,7 +40,8 @@ def refused(purse: Purse, wanted: Wanted) -> BudgetSpent | None:
     budget, more = wanted.budget, wanted.nanodollars
     if purse.taken + more <= budget.nanodollars:
         return None
-    return BudgetSpent(refusal(budget, spent=purse.spent, held=purse.held, wanted=more, at=wanted.spent.at))
+    return BudgetSpent(refusal(budget, spent=purse.spent, held=purse.held, wanted=more, at=wanted.spent.at),
+                       refused="budget")
 
 
 def refusal(budget: Budget, *, spent: int, held: int, wanted: int, at: datetime) -> str:
@@ -55,7 +56,7 @@ def refusal(budget: Budget, *, spent: int, held: int, wanted: int, at: datetime)
 def too_dear(budget: Budget, nanodollars: int) -> BadRequest:
     whole = f"{dollars(budget.nanodollars)} a {budget.per}"
     return BadRequest(f"This may cost {about(nanodollars, up=True)}, and the key's whole budget is {whole}: "
-                      "lower max_tokens, or choose a cheaper model.")
+                      "lower max_tokens, or choose a cheaper model.", refused="over_budget")
 
 
 def about(nanodollars: int, *, up: bool = False) -> str:

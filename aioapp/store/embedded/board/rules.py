@@ -56,7 +56,7 @@ def refusal(account: Account, now: float, *, tokens: int, limits: Limits) -> Lim
 
 def too_many(tokens: int, limit: int) -> BadRequest:
     return BadRequest(f"This may take {tokens} tokens, and {limit} a minute are allowed: lower max_tokens. "
-                      "This is this server's limit, not Claude's.")
+                      "This is this server's limit, not Claude's.", refused="over_tokens_per_minute")
 
 
 def remaining(account: Account, now: float, *, limits: Limits) -> Remaining:
