@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from aioapp import Body, Operation, TextPrompt, Turn, ask, ask_stream, create_app, errors, fields, set_access
+from aioapp import (
+    Body, Operation, Reply, TextPrompt, Turn, ask, ask_stream, create_app, errors, fields, set_access)
 from aioapp.credentials import fixed
 from aioapp.endpoints import OPERATIONS, endpoints
 from aioapp.settings import Settings
@@ -44,7 +45,8 @@ async def once(request: web.Request) -> web.Response:
 
 
 async def twice(request: web.Request) -> web.Response:
-    return web.json_response({"texts": [(await ask(request, PROMPT)).text for _ in range(2)]})
+    times = range(int(request.query.get("times", 2)))
+    return web.json_response({"texts": [(await ask(request, PROMPT)).text for _ in times]})
 
 
 async def together(request: web.Request) -> web.Response:
@@ -164,6 +166,8 @@ async def test_those_side_by_side_take_a_place_each(http: aiohttp.ClientSession,
     assert (await told(http, url, f"/own?times={MOST_AT_ONCE}", **shown(many)))[0] == 200
     status, answer = await told(http, url, f"/own?times={MOST_AT_ONCE + 1}", **shown(many))
     assert (status, answer["detail"]) == (400, "At most 8 generations can run for a request at once.")
+    url = await start(app_with(twice, claude.url), stack)
+    assert (await told(http, url, f"/own?times={MOST_AT_ONCE + 1}", **shown(many)))[0] == 200
 
 
 async def test_on_a_route_for_everybody_a_key_is_needed_to_ask_as_long_as_there_are_any(
@@ -256,8 +260,13 @@ class AskBody(Body):
     wait = fields.flag(load_default=False)
 
 
+async def found(request: web.Request, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"found": "all"}
+
+
 async def look_up(request: web.Request, body: Mapping[str, Any]) -> Mapping[str, Any]:
     if body["wait"]:
+        request.app[BEGUN].set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -266,7 +275,7 @@ async def look_up(request: web.Request, body: Mapping[str, Any]) -> Mapping[str,
     return {"found": (await ask(request, PROMPT)).text}
 
 
-STOPPED = web.AppKey("stopped", asyncio.Event)
+BEGUN, STOPPED = web.AppKey("begun", asyncio.Event), web.AppKey("stopped", asyncio.Event)
 OWN = Operation(
     name="own", path="/prepared", stream_path="/prepared/stream", summary="Look it up", body=AskBody, prepare=look_up,
     timeout=0.2, prompt=lambda body: TextPrompt(messages=(Turn("user", body["found"]),), max_tokens=50), example={})
@@ -275,7 +284,7 @@ OWN = Operation(
 def app_of(operation: Operation, url: str) -> web.Application:
     app = create_app(Settings(base_url=url, shutdown_timeout=0.2), operations=(*OPERATIONS, operation),
                      credentials=fixed("k", "test"))
-    app[STOPPED] = asyncio.Event()
+    app[BEGUN], app[STOPPED] = asyncio.Event(), asyncio.Event()
     return app
 
 
@@ -287,7 +296,8 @@ async def test_what_is_looked_up_is_in_the_prompt_and_what_takes_too_long_is_sto
     async with http.post(f"{url}/prepared", json={}, headers=shown(key)) as response:
         assert response.status == 200
     assert claude.seen[1].body["messages"][0]["content"] == "Hello, wörld"
-    async with http.post(f"{url}/prepared", json={"wait": True}, headers=shown(key)) as response:
+    async with asyncio.timeout(PATIENCE), http.post(
+            f"{url}/prepared", json={"wait": True}, headers=shown(key)) as response:
         answer = await response.json()
     assert response.status == 503 and answer["detail"].endswith("(prepare) took longer than 0.2 s.")
     assert app[STOPPED].is_set() and len(claude.seen) == 2
@@ -295,14 +305,25 @@ async def test_what_is_looked_up_is_in_the_prompt_and_what_takes_too_long_is_sto
         assert response.status == 429  # what is asked to prepare counts beside the operation's own
 
 
+@pytest.mark.parametrize("path", ["/prepared", "/prepared/stream"])
+async def test_a_caller_who_hangs_up_stops_what_is_looked_up(
+        path: str, http: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
+    url = await start(app := app_of(replace(OWN, timeout=30.0), "http://127.0.0.1:1"), stack)
+    asking = asyncio.create_task(http.post(url + path, json={"wait": True}).__aenter__())
+    async with asyncio.timeout(PATIENCE):
+        await app[BEGUN].wait()
+        asking.cancel()
+        await app[STOPPED].wait()
+
+
 @pytest.mark.parametrize("how", ["hang up", "cancel"])
-async def test_a_caller_who_does_not_wait_stops_what_is_looked_up(
+async def test_what_is_looked_up_for_a_frame_keeps_no_other_waiting_and_stops_with_it(
         how: str, http: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
     claude = await stack.enter_async_context(upstream(whole))
     url = await start(app := app_of(replace(OWN, timeout=30.0), claude.url), stack)
     async with asyncio.timeout(PATIENCE), http.ws_connect(f"{url}/ws/generate") as talk:
         await talk.send_json({"type": "own", "id": "1", "wait": True})
-        await talk.send_json({"prompt": "Hi"})  # others are not kept waiting
+        await talk.send_json({"prompt": "Hi"})
         assert (await talk.receive_json())["response"] == "Hello, wörld"
         if how == "cancel":
             await talk.send_json({"type": "cancel", "id": "1"})
@@ -310,6 +331,27 @@ async def test_a_caller_who_does_not_wait_stops_what_is_looked_up(
         else:
             await talk.close()
         await app[STOPPED].wait()
+
+
+async def test_what_is_made_of_an_answer_may_wait_and_fail_and_is_charged(
+        http: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
+    async def finish(reply: Reply, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        if body["wait"]:
+            await asyncio.sleep(60)
+        raise errors.Conflict(f"{reply.text} is taken, for {body['found']}.")
+
+    key = make_key(usd=1.0)
+    claude = await stack.enter_async_context(upstream(whole))
+    url = await start(app_of(replace(OWN, prepare=found, timeout=0.1, finish=finish), claude.url), stack)
+    statuses = []
+    for wait in (False, True):
+        async with asyncio.timeout(PATIENCE), http.post(
+                f"{url}/prepared", json={"wait": wait}, headers=shown(key)) as response:
+            statuses.append((response.status, (await response.json())["detail"]))
+    assert statuses == [(409, "Hello, wörld is taken, for all."),
+                        (503, "This server's own work on the request (finish) took longer than 0.1 s.")]
+    async with http.get(f"{url}/api/usage", headers=shown(key)) as response:
+        assert (await response.json())["budget"]["spent_usd"] > 0
 
 
 class Mood(Body):
