@@ -13,7 +13,7 @@ from aioapp.credentials import Credentials, close, find_credentials, fixed
 from aioapp.endpoints import OPERATIONS, endpoints as all_endpoints
 from aioapp.generation import Generate
 from aioapp.services import API, Services, open_services
-from aioapp.settings import LIFELINE, SettingError, Settings, from_environ
+from aioapp.settings import LIFELINE, SettingError, Settings, from_environ, log_format
 from aioapp.settings.location import database_path
 from aioapp.simulator.server import create_simulator
 from aioapp.telemetry import logs
@@ -28,11 +28,14 @@ from aioapp.web.operations.large_bodies import LARGE_BODIES, LargeBodies
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.websocket import SOCKET_SESSIONS, close_sockets
 from aioapp.web.bounds import Bounds, Deadlines
+from aioapp.web.proxies import PROXIES, Proxies
 from aioapp.web.server.runner import Runner
 
 log = logging.getLogger("aioapp.app")
 
 LARGEST_BODY = 2**20
+BOOT_ERROR = 3
+"""The status of a worker of gunicorn that could not start, with which gunicorn ends too."""
 BOUNDS = web.AppKey("bounds", Bounds)
 
 
@@ -52,7 +55,7 @@ def create_app(
     serve(app, all_endpoints(operations, endpoints))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
     app[SOCKET_SESSIONS], app[HEARTBEATS], app[LARGE_BODIES] = set(), Heartbeats(), LargeBodies()
-    app[BOUNDS] = bounds(settings)
+    app[BOUNDS], app[PROXIES] = bounds(settings), Proxies(settings.trusted_proxies)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with opened(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
@@ -98,14 +101,25 @@ async def create_runner() -> web.AppRunner:
 
     Whether gunicorn's socket is on loopback cannot be known here, so a Claude Code login is never used.
     """
-    settings = from_environ(os.environ)
-    logs.configure(settings)
+    try:
+        settings = from_environ(os.environ)
+        logs.configure(settings)
+        startup.check_prices(settings)
+    except SettingError as error:
+        raise SystemExit(refused(error)) from None
     try:
         await startup.check(settings, database_path(settings.database, os.environ), where=None)
     except SettingError as error:
         # This may be a worker in the place of one that ended; gunicorn would end with a second one that does not start.
         log.error("%s", error)
     return runner_of(create_app(settings))
+
+
+def refused(error: SettingError) -> int:
+    """Say it in one line. Gives the status by which gunicorn knows that it need not start another worker."""
+    logs.configure(Settings(log_format=log_format((), os.environ)))
+    log.critical("%s", error)
+    return BOOT_ERROR
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Who asks, and what they may: values that the edge makes and every room behind it reads."""
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -60,6 +61,26 @@ class Spent:
     period: str
     nanodollars: int
     mark: object | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a key stands with its terms.
+
+    `spent` is in nanodollars, in the day and the month that run. `limited_at` is when a limit refused the key last,
+    `unpaid_at` when its budget did: None where that was not lately.
+    """
+
+    spent: Mapping[Period, int] = field(default_factory=dict)
+    limited_at: datetime | None = None
+    unpaid_at: datetime | None = None
+
+    def of(self, budget: Budget) -> int:
+        """Nanodollars that are spent of the budget."""
+        return self.spent.get(budget.per, 0)
+
+
+UNUSED = Standing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

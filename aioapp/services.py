@@ -61,6 +61,7 @@ class Services:
     ping: float = 30.0
     introduction: float = 10.0
     debug: bool = False
+    simulated: bool = False
     log_probes: bool = False
 
     def call(self, prompt: Prompt, *, live: bool, admission: Admission) -> tuple[Call, tuple[str, ...]]:
@@ -93,7 +94,8 @@ async def open_services(
                 idle_timeout=settings.idle_timeout).generate
             passing = Passing(transport=transport, credentials=credentials, silence=settings.idle_timeout)
         store: Store = await stack.enter_async_context(
-            open_store(database_path(settings.database, environ), create=create))
+            open_store(database_path(settings.database, environ), create=create, simulated=settings.simulate,
+                       keep_requests=settings.keep_requests))
         keyring, ledger = Keyring(store.keys), Ledger(store.usage, keep_prompts=settings.keep_prompts)
         await keyring.refresh()
         stack.push_async_callback(ledger.close)
@@ -112,7 +114,7 @@ async def open_services(
             metrics=metrics, drain=drain, model=settings.model,
             authenticator=Authenticator(keyring=keyring, anonymous=anonymous(settings), open=settings.allow_anonymous),
             origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug,
-            log_probes=settings.log_probes)
+            simulated=settings.simulate, log_probes=settings.log_probes)
 
 
 def anonymous(settings: Settings) -> Limits:

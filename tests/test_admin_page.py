@@ -22,7 +22,7 @@ from aioapp.store.embedded.keys import stamp
 from tests.browser import Browser, Page, find_chromium, open_browser
 from tests.conftest import Serve, start, with_services
 from tests.generations import Clock, ended, ledger_at
-from tests.keyed import database, make_key, revoke, shown
+from tests.keyed import accounts, database, make_key, revoke, shown
 from tests.processes import PATIENCE
 from tests.test_docs import chromium
 
@@ -134,8 +134,9 @@ async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
     for expected in (200, 200, 200, 429):
         async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=shown(secret)) as response:
             assert response.status == expected
-    await page.wait_for("document.querySelectorAll('#requests tbody').length === 3")  # it looks every ten seconds
-    assert await text(page, "#total-requests") == await text(page, "#by-key tr[data-id=web] [data-of=requests]") == "3"
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 5")  # it looks every ten seconds
+    await page.wait_for("document.querySelector('#total-requests').textContent === '3'")
+    assert await text(page, "#by-key tr[data-id=web] [data-of=requests]") == "3"
     assert await text(page, "#total-cost") == await text(page, "#by-key tr[data-id=web] [data-of=cost]") != "$0"
     assert await page.evaluate("+[...document.querySelectorAll('#by-day .day')].at(-1).getAttribute('height')") > 0
 
@@ -181,6 +182,8 @@ async def test_a_keys_terms_are_changed_in_a_form_that_sends_what_was_changed_al
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
     end = datetime(2027, 1, 31, 12, 30, 15, tzinfo=UTC)
     make_key("web", usd=2e-9, strict=True, concurrency=4, models=("a", "b*"), expires_at=end, note="n", owner="o")
+    make_key("day", expires_at=datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC))
+    make_key("old", expires_at=datetime(2027, 2, 1, tzinfo=UTC))
     url = await serve()
 
     async def told() -> dict[str, object]:
@@ -195,6 +198,8 @@ async def test_a_keys_terms_are_changed_in_a_form_that_sends_what_was_changed_al
     await sign_in(page, boss)
     row = "#keys tr[data-key=web]"
     await page.click(f"{row} .edit")
+    for name in ("day", "old"):
+        assert await text(page, f"#keys tr[data-key={name}] [data-of=expires]") == "Jan 31, 2027"
     assert await text(page, "#create-title") == "Edit web" and await text(page, "#create-yes") == "Save"
     assert await page.evaluate("Object.fromEntries(new FormData(document.querySelector('#create-key')))") == {
         "name": "", "requests_per_minute": "", "tokens_per_minute": "", "concurrency": "4", "budget.usd": "2e-9",
@@ -250,12 +255,13 @@ async def test_an_administrator_with_less_is_told_in_the_form_that_it_cannot_gra
 
 
 async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         for model in ("claude-opus-5-5", "claude-opus-9"):
             ledger.add(ended(nanodollars=3 * 10**8, model=model))
         await ledger.close()
     page = await browser.open_page(f"{await serve()}/admin")
     await sign_in(page, boss)
+    await page.wait_for("document.querySelector('#simulated').checkVisibility()")
     await page.wait_for("document.querySelectorAll('#by-model tbody tr').length === 2")
     rows = await page.evaluate("""[...document.querySelectorAll('#by-model tbody tr')].map(row => {
         const cost = row.querySelector('[data-of=cost]'); return [row.dataset.id, cost.textContent, cost.title] })""")
@@ -267,7 +273,7 @@ async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, 
 
 async def test_what_strangers_call_things_stays_text(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
         for evil in EVILS:
             record = ended(Caller(name=evil, known=True), 10**6, model=evil, outcome="failed", error=evil,
                            request_id=evil, text=evil)
@@ -304,7 +310,7 @@ async def test_what_strangers_call_things_stays_text(
 
 async def test_the_page_fits_a_phone_and_is_dark_where_the_reader_wants_that(
         serve: Serve, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         ledger.add(ended(
             Caller(name=64 * "w", known=True), 10**15, model=200 * "m", error=200 * "e", request_id=100 * "i"))
         await ledger.close()

@@ -232,9 +232,11 @@ def test_no_two_modules_have_one_name() -> None:
 COVERED = {
     "cli.bench.measure": "cli_bench", "cli.bench.permission": "cli_bench", "cli.bench.servers": "cli_bench",
     "cli.key_commands": "cli_keys", "cli.key_options": "cli_keys", "cli.sockets": "cli_serve",
+    "cli.supervisor.retirement": "cli_supervisor_replacement",
     "credentials.claude_code": "credentials", "credentials.protocol": "credentials", "credentials.sdk": "credentials",
     "credentials.static": "credentials", "endpoints.admin.audit": "admin_audit",
-    "endpoints.admin.usage": "admin_usage", "endpoints.auth_status": "conformance",
+    "endpoints.admin.requests": "admin_usage", "endpoints.admin.usage": "admin_usage",
+    "endpoints.auth_status": "conformance",
     "endpoints.health": "conformance", "endpoints.metrics": "telemetry_metrics", "endpoints.v1.messages": "relay",
     "endpoints.v1.models": "relay", "endpoints.v1.others": "relay", "endpoints.v1.passed": "relay",
     "endpoints.usage": "usage_endpoint", "endpoints.usage_schemas": "openapi", "keys.grants": "admin_keys",

@@ -17,6 +17,7 @@ from aioapp.credentials import fixed
 from aioapp.endpoints import OPERATIONS, endpoints
 from aioapp.settings import Settings
 from aioapp.telemetry.logs import AccessRecord
+from aioapp.usage.usage_store import Wanted
 from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, Handler
 from aioapp.web.operations.ask import MOST_AT_ONCE
@@ -108,8 +109,8 @@ async def test_a_reply_says_all_that_there_is_to_say_and_stands_in_the_accounts_
     assert spent == pytest.approx(sum(reply.cost_usd for reply in replies))
     ledger = app[SERVICES].ledger
     await ledger.flush()
-    requests = await app[SERVICES].usage.latest(limit=9)
-    assert {row["request_id"] for row in requests} == {"r.ask1", "r.ask2", "r.ask3"}
+    kept = await app[SERVICES].usage.requests(Wanted(key="web"), limit=9)
+    assert {row["request_id"] for row in kept.requests} == {"r.ask1", "r.ask2", "r.ask3"}
 
 
 @pytest.mark.parametrize("handler", [once, streamed, together])
@@ -235,9 +236,12 @@ async def test_an_application_inside_ours_asks_too(http: aiohttp.ClientSession, 
     claude = await stack.enter_async_context(upstream(whole))
     app, inner = app_with(once, claude.url), web.Application()
     inner.router.add_get("/own", once)
+    opened = inner.router.add_get("/open", once)
     app.add_subapp("/inner", inner)
+    set_access(app, opened, access="open")
     url = await start(app, stack)
-    assert await told(http, url, "/inner/own") == (200, {"text": "Hello, wörld"})
+    for path in ("/inner/own", "/inner/open"):
+        assert await told(http, url, path) == (200, {"text": "Hello, wörld"})
 
 
 async def test_a_group_that_fails_for_something_else_too_is_a_fault_of_ours(

@@ -309,7 +309,7 @@ def shown(default: object) -> str:
         case None:
             return "none"
         case tuple():
-            return ",".join(default)
+            return ",".join(default) or "none"
         case float():
             return f"{default:g}"
     return str(default)
@@ -424,7 +424,8 @@ def test_every_endpoint_is_called_by_a_curl_line() -> None:
     assert called == {"/", "/health", "/health/ready", "/health/live", "/auth-status", "/api/generate", "/api/chat",
                       "/api/stream", "/api/chat/stream", "/ws/generate", "/docs", "/redoc", "/openapi.json",
                       "/api/usage", "/metrics", "/admin/keys", "/admin/keys/ci", "/admin/audit",
-                      "/admin/usage?by=day", "/admin/requests",
+                      "/admin/usage?by=day", "/admin/usage?by=owner,day&format=csv",
+                      "/admin/requests?outcome=refused",
                       "/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/models/claude-sonnet-5-5"}
 
 

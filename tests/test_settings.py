@@ -11,6 +11,7 @@ ROWS = {row.name: row for row in fields(Settings)}
 FLAGS = [name for name, row in ROWS.items() if row.metadata["flag"]]
 
 GOOD: dict[str, tuple[str, object]] = {
+    "config": ("/dev/null", "/dev/null"),
     "host": ("::1", "::1"),
     "port": ("0", 0),
     "fd": ("3", 3),
@@ -23,6 +24,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "log_probes": ("on", True),
     "cors_origins": ("https://A.example, http://b.example:81", ("https://a.example", "http://b.example:81")),
     "cors_credentials": ("0", False),
+    "trusted_proxies": (
+        "10.0.0.0/8, ::1,unix, ::ffff:192.0.2.0/120", ("10.0.0.0/8", "::1/128", "unix", "192.0.2.0/24")),
     "model": (" claude-opus-4-7 ", "claude-opus-4-7"),
     "database": ("/var/lib/aioapp/aioapp.db", "/var/lib/aioapp/aioapp.db"),
     "allow_anonymous": ("on", True),
@@ -30,6 +33,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "tokens_per_minute": ("100000", 100_000),
     "concurrency": ("1", 1),
     "prices": (__file__, Path(__file__).read_text()),
+    "keep_requests": ("100", 100),
     "keep_prompts": ("yes", True),
     "simulate": ("1", True),
     "simulate_pace": ("0", 0.0),
@@ -60,11 +64,13 @@ BAD: dict[str, list[str]] = {
     "log_probes": ["nope"],
     "cors_origins": ["example.com", "https://example.com/", "https://example.com/path", "*.example.com", ","],
     "cors_credentials": ["maybe"],
+    "trusted_proxies": ["example.com", "10.0.0.1/8", "0.0.0.0/0", "::/0", "::ffff:0:0/96", "*", ",", "1"],
     "allow_anonymous": ["maybe"],
     "requests_per_minute": ["0", "-1", "many", "1.5"],
     "tokens_per_minute": ["0"],
     "concurrency": ["0"],
     "prices": ["/nonexistent/prices.json", "/"],
+    "keep_requests": ["99", "1000001", "many"],
     "keep_prompts": ["maybe"],
     "simulate": ["maybe"],
     "simulate_pace": ["-1", "nan", "inf", "fast"],
@@ -84,7 +90,7 @@ BAD: dict[str, list[str]] = {
     "base_url": ["example.com", "ftp://example.com", "http://", "http://:80", "http://[::1", "http://a:99999",
                  "http://a:port", "http://a b", "http://a\nb", "http://a?b=c", "http://a/#b", "http://user:pass@a"],
 }
-ANYTHING = {"database", "host", "model"}
+ANYTHING = {"config", "database", "host", "model"}
 """They take any text that is not blank."""
 
 
@@ -165,6 +171,11 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (made.host, made.port, made.workers, made.reload) == ("127.0.0.1", 8000, 1, False)
     assert (made.log_level, made.access_log, made.cors_origins) == ("info", True, ("*",))
     assert (made.model, made.simulate, made.shutdown_timeout) == ("claude-sonnet-5-5", False, 10.0)
+
+
+def test_proxies_are_collected_from_repeated_flags_too() -> None:
+    made = from_command_line(["--trusted-proxy", "127.0.0.1", "--trusted-proxy=10.0.0.0/8,unix"], {})
+    assert made.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "unix")
 
 
 def test_origins_are_collected_from_repeated_flags() -> None:

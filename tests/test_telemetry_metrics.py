@@ -32,6 +32,7 @@ KINDS = {
     "aioapp_generations": "counter",
     "aioapp_generations_in_flight": "gauge",
     "aioapp_key_cost_usd": "counter",
+    "aioapp_key_refusals": "counter",
     "aioapp_key_generations": "counter",
     "aioapp_key_tokens": "counter",
     "aioapp_limit_refusals": "counter",
@@ -175,6 +176,7 @@ def everything(metrics: Metrics, text: str) -> None:
     metrics.request(method=text, path=text, status=200, seconds=0.1)
     metrics.generation(record(Caller(name=text, known=True)), model=text)
     metrics.refused(text)
+    metrics.key_refused(text, text)
     metrics.upstream_failed(text)
 
 

@@ -10,7 +10,7 @@ import pytest
 from aioapp.money import NANO
 from aioapp.messages.events import Usage
 from aioapp.usage import DEFAULT_PRICES
-from tests.keyed import database, make_key, shown
+from tests.keyed import accounts, make_key, shown
 from tests.processes import serving, until, upstream_at
 from tests.test_shutdown import Held
 from tests.test_cli_supervisor import stopped
@@ -28,7 +28,7 @@ def cost(answer: Answer) -> int:
 
 def accounted() -> int:
     """The nanodollars that are in the database."""
-    with closing(sqlite3.connect(database())) as connection:
+    with closing(sqlite3.connect(accounts())) as connection:
         [[sum]] = connection.execute("SELECT coalesce(sum(nanodollars), 0) FROM usage").fetchall()
     return int(sum)
 

@@ -5,7 +5,7 @@ from yarl import URL
 
 import aioapp
 from aioapp.errors import BadRequest
-from aioapp.web.peer import reached_at
+from aioapp.web.proxies import reached_at
 from aioapp.web.endpoint import Endpoint, json_response
 
 PLACES = {

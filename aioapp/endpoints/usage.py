@@ -7,7 +7,9 @@ from marshmallow import Schema, fields, validate
 
 from aioapp.callers import Caller
 from aioapp.money import NANO
-from aioapp.endpoints.usage_schemas import DAY, FIGURES, MODEL, DayAnswer, LimitsAnswer, ModelAnswer, figures, marked
+from aioapp.endpoints.usage_schemas import (
+    DAY, FIGURES, MODEL, REFUSED, DayAnswer, LimitsAnswer, ModelAnswer, RefusalsAnswer, figures, marked, simulated,
+)
 from aioapp.keys.text import budget_object
 from aioapp.usage.usage_store import UsageStore
 from aioapp.web import answers
@@ -25,15 +27,17 @@ class SpentBudgetAnswer(Schema):
 
 
 class OwnUsageAnswer(Schema):
-    """`month` is this calendar month of UTC, `days` and `models` are of the last 30 days."""
+    """`month` is this calendar month of UTC, `days`, `models` and `refusals` are of the last 30 days."""
 
     key = fields.String(required=True, allow_none=True, metadata={"description": "null for callers without a key."})
     limits = fields.Nested(LimitsAnswer, required=True)
     budget = fields.Nested(SpentBudgetAnswer, required=True, allow_none=True)
     today = figures()
     month = figures()
+    simulated = simulated()
     days = fields.List(fields.Nested(DayAnswer), required=True)
     models = fields.List(fields.Nested(ModelAnswer), required=True)
+    refusals = fields.List(fields.Nested(RefusalsAnswer), required=True)
     timestamp = fields.DateTime(required=True)
 
 
@@ -45,6 +49,7 @@ async def usage(request: web.Request) -> web.Response:
         "key": caller.key,
         "limits": asdict(caller.limits),
         "budget": await spent(caller, services.usage, now=now),
+        "simulated": services.simulated,
         **own,
         "models": marked(own["models"], services.prices),
         "timestamp": answers.now(),
@@ -70,5 +75,6 @@ USAGE = Endpoint(
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4},
         "budget": {"usd": 5.0, "per": "day", "strict": False, "spent_usd": 0.000972,
                    "renews_at": "2026-11-24T00:00:00+00:00"},
-        "today": FIGURES, "month": FIGURES, "days": [DAY], "models": [MODEL], "timestamp": SAMPLE["timestamp"],
+        "simulated": False, "today": FIGURES, "month": FIGURES, "days": [DAY], "models": [MODEL],
+        "refusals": [REFUSED], "timestamp": SAMPLE["timestamp"],
     })

@@ -1,21 +1,28 @@
 """Everything that can be set, in one table: field, flag, variable, default, bounds and help stand in one place each.
 
-Flags win over variables; an empty variable counts as unset. Who else looks at the environment: `auth`, for credentials,
-and `upstream.session`, for proxies.
+Flags win over variables, and variables over a file; an empty variable counts as unset. Who else looks at the
+environment: `auth`, for credentials, and `upstream.session`, for proxies.
 """
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, fields
+from io import StringIO
 from typing import Any, cast
 
 from aioapp import __version__
-from aioapp.settings.parsing import Parse, at_least, content, name, one_of, origins, pace, seconds, switch, url, whole
+from aioapp.settings.config_file import entries
+from aioapp.settings.parsing import (
+    Parse, at_least, content, name, networks, one_of, origins, pace, seconds, switch, url, whole,
+)
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("text", "json")
 LIFELINE = "AIOAPP_LIFELINE"
 """The variable by which a worker knows that it is one, and what ties it to its supervisor."""
 COUNT = whole(1, 10**9)
+REPEATED = {"cors_origins": "--cors-origin", "trusted_proxies": "--trusted-proxy"}
+"""The flags of settings that hold several values: each flag gives one, or some with commas between them."""
 
 
 class SettingError(ValueError):
@@ -29,6 +36,7 @@ def setting(default: object, parse: Parse, *, help: str, variable: str | None = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
+    config: str | None = setting(None, name, help="INI file with settings, by the names of the flags")
     host: str = setting("127.0.0.1", name, help="address to listen on")
     port: int = setting(8000, whole(0, 65535), help="port to listen on; 0 takes any free one")
     fd: int | None = setting(None, whole(0, 2**20), help="listen on this inherited socket instead of host and port")
@@ -42,6 +50,8 @@ class Settings:
     log_probes: bool = setting(False, switch, help="log requests for /health and below as any other, not at debug")
     cors_origins: tuple[str, ...] = setting(("*",), origins, help="origin whose pages may call; * for any (repeatable)")
     cors_credentials: bool = setting(False, switch, help="let those pages send cookies; not with *")
+    trusted_proxies: tuple[str, ...] = setting(
+        (), networks, help="network, or unix, whose proxies are believed who calls (repeatable)")
     model: str = setting("claude-sonnet-5-5", name, help="model that answers where a request names none")
     database: str | None = setting(None, name, help="file with keys and usage; in the user's state folder by default")
     allow_anonymous: bool = setting(False, switch, help="without keys, serve callers from anywhere, not only from here")
@@ -49,6 +59,8 @@ class Settings:
     tokens_per_minute: int | None = setting(None, COUNT, help="tokens a minute, for each address, without keys")
     concurrency: int | None = setting(None, COUNT, help="generations at once, for each address, without keys")
     prices: str | None = setting(None, content, help="JSON file with dollars a million tokens, by pattern of models")
+    keep_requests: int = setting(
+        10_000, whole(100, 10**6), help="generations that administrators can look at one by one")
     keep_prompts: bool = setting(False, switch, help="keep the prompts of the latest requests for administrators")
     simulate: bool = setting(False, switch, help="answer from a local simulator: no key, no network, no cost")
     simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")
@@ -79,8 +91,11 @@ class Settings:
         return self.workers > 1 or self.reload
 
 
+ROWS = {row.name: row for row in fields(Settings)}
+
+
 def flag_of(row: Any) -> str:
-    return "--cors-origin" if row.name == "cors_origins" else "--" + row.name.replace("_", "-")
+    return REPEATED.get(row.name) or "--" + row.name.replace("_", "-")
 
 
 def variable_of(row: Any) -> str:
@@ -88,23 +103,70 @@ def variable_of(row: Any) -> str:
 
 
 def from_environ(environ: Mapping[str, str]) -> Settings:
-    """The settings that the environment makes. Raises `SettingError`."""
-    return Settings(**read_environ(environ))
+    """The settings that the environment makes, and the file that it names. Raises `SettingError`."""
+    return made({}, environ)
 
 
 def from_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """The settings that flags and environment make. Raises `SettingError`; `--help` and `--version` exit."""
-    given = {key: value for key, value in vars(parser().parse_args(argv)).items() if value is not None}
-    rows = {row.name: row for row in fields(Settings)}
-    flags = {key: parsed(rows[key], ",".join(value) if isinstance(value, list) else value, named=flag_of(rows[key]))
-             for key, value in given.items()}
-    return Settings(**{**read_environ(environ, without=flags), **flags})
+    """The settings that flags, environment and file make. Raises `SettingError`; `--help` and `--version` exit."""
+    given = {key: value for key, value in vars(read_flags(argv)).items() if value is not None}
+    return made({key: parsed(ROWS[key], ",".join(value) if isinstance(value, list) else value, named=flag_of(ROWS[key]))
+                 for key, value in given.items()}, environ)
 
 
-def read_environ(environ: Mapping[str, str], *, without: Mapping[str, object] | None = None) -> dict[str, Any]:
-    rows = [row for row in fields(Settings)
-            if environ.get(variable_of(row), "").strip() and row.name not in (without or {})]
+def made(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    found = {**read_environ(environ, without=flags), **flags}
+    return Settings(**{**read_file(found.get("config"), without=found), **found})
+
+
+def read_flags(argv: Sequence[str]) -> argparse.Namespace:
+    try:
+        with redirect_stderr(StringIO()) as said:
+            return parser().parse_args(argv)
+    except SystemExit as end:
+        if end.code:
+            raise SettingError(said.getvalue().strip().removeprefix("aioapp: error: ")) from None
+        raise
+
+
+def read_environ(environ: Mapping[str, str], *, without: Collection[str]) -> dict[str, Any]:
+    rows = [row for row in ROWS.values() if environ.get(variable_of(row), "").strip() and row.name not in without]
     return {row.name: parsed(row, environ[variable_of(row)], named=variable_of(row)) for row in rows}
+
+
+def read_file(path: str | None, *, without: Collection[str]) -> dict[str, Any]:
+    names = {flag_of(row).removeprefix("--"): row for row in ROWS.values()
+             if row.metadata["flag"] and row.name != "config"}
+    try:
+        found = entries(path, known=names) if path else {}
+    except ValueError as error:
+        raise SettingError(f"--config: {error}") from None
+    return {names[name].name: parsed(names[name], text, named=f"--config: {path}: {name}")
+            for name, text in found.items() if names[name].name not in without}
+
+
+def alone(name: str, flags: Mapping[str, Any], *, environ: Mapping[str, str]) -> Any:
+    """What one setting is, whatever the others are; None where nothing says."""
+    others = ROWS.keys() - {name, "config"}
+    found = {**read_environ(environ, without=others), **flags}
+    return {**read_file(found.get("config"), without=others), **found}.get(name)
+
+
+def database_of(config: str | None, environ: Mapping[str, str]) -> str | None:
+    """The database that variables or the file name, for commands beside the server. Raises `SettingError`."""
+    return cast(str | None, alone("database", {"config": config} if config else {}, environ=environ))
+
+
+def log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The form of the log where the settings cannot be used, as far as it can be told: a line says why not."""
+    try:
+        only = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        for row in (ROWS["log_format"], ROWS["config"]):
+            only.add_argument(flag_of(row))
+        flags = {key: value for key, value in vars(only.parse_known_args(argv)[0]).items() if value}
+        return str(alone("log_format", flags, environ=environ) or "text").lower()
+    except (argparse.ArgumentError, SettingError):
+        return environ.get("API_LOG_FORMAT", "text").lower()
 
 
 def parsed(row: Any, text: object, *, named: str) -> Any:
@@ -119,19 +181,19 @@ def parsed(row: Any, text: object, *, named: str) -> Any:
 
 def parser() -> argparse.ArgumentParser:
     """Reads flags as text: what they mean is `Settings`'s business, so that variables are held to the same bounds."""
-    made = argparse.ArgumentParser(
+    flags = argparse.ArgumentParser(
         prog="aioapp", usage=argparse.SUPPRESS, allow_abbrev=False,
-        description="Serve Claude over HTTP. Every flag has an environment variable; flags win.",
+        description="Serve Claude over HTTP. Every flag has a variable, and a name in --config; flags win.",
         epilog="Callers' keys are made, listed and ended with: aioapp keys --help. How fast it is: aioapp bench --help")
-    made.add_argument("--version", action="version", version=f"aioapp {__version__}")
-    for row in fields(Settings):
+    flags.add_argument("--version", action="version", version=f"aioapp {__version__}")
+    for row in ROWS.values():
         if row.metadata["flag"]:
-            made.add_argument(flag_of(row), dest=row.name, **shape(row))
-    return made
+            flags.add_argument(flag_of(row), dest=row.name, **shape(row))
+    return flags
 
 
 def shape(row: Any) -> dict[str, Any]:
-    default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
+    default = ",".join(row.default) or None if isinstance(row.default, tuple) else row.default
     text = f"{row.metadata['help']} [{variable_of(row)}; {default}]"
     if isinstance(row.default, bool):
         return {"action": argparse.BooleanOptionalAction, "default": None, "help": text}

@@ -2,6 +2,7 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import IPv6Network, ip_network
 from math import nan
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -102,3 +103,21 @@ def origin(text: str) -> str:
 def origins(text: str) -> tuple[str, ...]:
     """Origins with commas between them."""
     return tuple(origin(part) for part in text.split(",") if part.strip()) or (origin(text),)
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """Networks with commas between them, as CIDR (RFC 4632) writes them, and `unix` for all Unix sockets."""
+    return tuple(network(part.strip()) for part in text.split(",") if part.strip()) or (network(text),)
+
+
+def network(text: str) -> str:
+    """An address is a network of one. Everybody is none: who calls could be forged then."""
+    if text.lower() == "unix":
+        return "unix"
+    with suppress(ValueError):
+        found = ip_network(text)
+        if isinstance(found, IPv6Network) and found.prefixlen >= 96 and found.network_address.ipv4_mapped:
+            found = ip_network((found.network_address.ipv4_mapped, found.prefixlen - 96))
+        if found.prefixlen > 0:
+            return str(found)
+    raise ValueError("a network such as 10.0.0.0/8, an address, or unix")

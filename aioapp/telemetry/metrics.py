@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from aioapp import __version__, errors
 from aioapp.callers import Limits
@@ -23,6 +23,7 @@ ANONYMOUS = "anonymous"
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 LIMITS = frozenset({"budget", *(limit.name for limit in fields(Limits))})
+REASONS = frozenset(get_args(errors.Reason))
 FAILURES = frozenset(error.__name__ for error in (
     errors.CredentialsRefused, errors.Overloaded, errors.RateLimited, errors.Unavailable, errors.UpstreamFailed,
     errors.UpstreamTimeout))
@@ -91,7 +92,7 @@ class Metrics:
 
     def key_refused(self, key: str | None, reason: str) -> None:
         """A key was refused for its own terms: `reason` is one of `errors.Reason`."""
-        self._key_refusals(self._keys.of(key or ANONYMOUS), reason).inc()
+        self._key_refusals(self._keys.of(key or ANONYMOUS), reason if reason in REASONS else OTHER).inc()
 
     def upstream_failed(self, kind: str) -> None:
         """Claude failed a caller: `kind` is one of `FAILURES`, the name of the error."""

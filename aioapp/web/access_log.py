@@ -6,7 +6,8 @@ from aiohttp import web
 
 from aioapp.generation import LEFT, Admission, Generation
 from aioapp.telemetry.logs import AccessRecord, is_logged, log_request
-from aioapp.web.context import BEGAN, CALLER, GENERATION, REFUSED_KEY, REQUEST_ID, SERVICES
+from aioapp.web.context import BEGAN, CALLER, GENERATION, REFUSED_KEY, REQUEST_ID, SERVICES, TURNED_AWAY
+from aioapp.web.proxies import remote_of
 
 PROBES = frozenset({"/health", "/health/ready", "/health/live"})
 """What balancers and supervisors ask every few seconds."""
@@ -20,9 +21,9 @@ def log_exchange(request: web.Request, status: int | None) -> None:
     if is_logged(level):
         caller = request.get(CALLER)
         log_request(AccessRecord(
-            remote=request.remote or "", key=caller.key if caller else request.get(REFUSED_KEY), method=request.method,
+            remote=remote_of(request), key=caller.key if caller else request.get(REFUSED_KEY), method=request.method,
             path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
-            generation=generation), level=level)
+            generation=generation, refused=request.get(TURNED_AWAY)), level=level)
     metrics = services.metrics
     metrics.request(method=request.method, path=path, status=status or LEFT, seconds=seconds)
     if generation and generation.outcome == "completed" and not generation.live:
@@ -35,7 +36,7 @@ def log_frame(
 ) -> None:
     """What asks for a generation and is no request itself: a frame on a WebSocket, or a handler that asks Claude."""
     log_request(AccessRecord(
-        remote=request.remote or "", key=admission.caller.key, method=method, path=request.rel_url.raw_path,
+        remote=remote_of(request), key=admission.caller.key, method=method, path=request.rel_url.raw_path,
         status=status, seconds=seconds, request_id=admission.request_id, generation=generation))
 
 

@@ -21,6 +21,8 @@ REFUSED_KEY = web.RequestKey("refused_key", str)
 """The name of the key that was refused for its own terms, one that may no longer come in among them."""
 REFUSED = web.RequestKey("refused", AppError)
 """What its connection found wrong with it."""
+TURNED_AWAY = web.RequestKey("turned_away", str)
+"""The origin or the host for which it was refused, or its answer kept from a page, for the log: what a caller wrote."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ export async function readUsage(signal) {
   const dates = {since: isoDay(Date.now() - (view().days - 1) * DAY), until: isoDay(Date.now())};
   const [day, key, model] = await Promise.all(["day", "key", "model"].map(
     by => ask(`/admin/usage?${new URLSearchParams({by, ...dates})}`, {signal})));
+  find("simulated").hidden = !day.simulated;
   Object.assign(usage, {days: everyDay(day.rows, dates), key: key.rows, model: model.rows, total: day.total});
   showUsage();
 }

@@ -49,6 +49,17 @@ export function moment(at, format) {
   return {text: format.format(date), title: date.toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC"), at};
 }
 
+const lastDayFormat = new Intl.DateTimeFormat(undefined, {dateStyle: "medium", timeZone: "UTC"});
+
+/** When a key ends: its last day, in UTC, where it is one. @returns {Words} */
+export function ending(at) {
+  const date = new Date(at);
+  const midnight = date.getTime() % 86_400_000 === 0;
+  const last = midnight ? new Date(date.getTime() - 1000) : date;
+  const words = moment(at, dateFormat);
+  return last.getTime() % 86_400_000 === 86_399_000 ? {...words, text: lastDayFormat.format(last)} : words;
+}
+
 /** Tokens that went in, however they are priced. */
 export const taken = of => of.input_tokens + of.cache_creation_input_tokens + of.cache_read_input_tokens;
 

@@ -22,7 +22,7 @@ INSERT = ("INSERT INTO requests (at, request_id, key, model, outcome, error, sto
           "transport) "
           f"VALUES ({', '.join('?' * 17)})")
 USED = "INSERT INTO last_used (key, at) VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"
-PRUNE = f"DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - {KEPT}"
+PRUNE = "DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?"
 REFUSED = ("INSERT INTO refusals (day, key, reason, requests, last_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
            "SET requests = requests + excluded.requests, last_at = max(last_at, excluded.last_at)")
 INSERT_REFUSED = ("INSERT INTO refused_requests (at, request_id, key, model, error, status, transport) "
@@ -44,13 +44,17 @@ def read_spent(connection: Connection, day: str) -> Counter[Account]:
     return Counter({(key, period): int(nanodollars) for key, period, nanodollars in rows})
 
 
-def write(connection: Connection, *, batch: Pending) -> None:
+def write(connection: Connection, *, batch: Pending, keep: int = KEPT) -> None:
     """Add the batch up, keep the latest generations and refusals one by one, and when each key was used last."""
+    write_used(connection, batch=batch)
     connection.executemany(ADD_UP, (tuple(chain(group, sums)) for group, sums in batch.sums.items()))
     connection.executemany(INSERT, batch.requests)
-    connection.executemany(USED, {key: at for at, _, key, *_ in batch.requests if key}.items())
-    connection.execute(PRUNE)
+    connection.execute(PRUNE, (keep,))
     if batch.refusals:
         connection.executemany(REFUSED, (tuple(chain(group, counted)) for group, counted in batch.refusals.items()))
         connection.executemany(INSERT_REFUSED, batch.refused)
         connection.execute(PRUNE_REFUSED)
+
+
+def write_used(connection: Connection, *, batch: Pending) -> None:
+    connection.executemany(USED, {key: at for at, _, key, *_ in batch.requests if key}.items())

@@ -88,7 +88,8 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
         content = {"schema": endpoint.body, "example": dict(endpoint.example)}
-        operation["requestBody"] = {"required": True, "content": {kind: dict(content) for kind in endpoint.kinds}}
+        operation["requestBody"] = {
+            "required": endpoint.body_required, "content": {kind: dict(content) for kind in endpoint.kinds}}
     return operation
 
 

@@ -11,8 +11,8 @@ further one counts as a request more. Several may run side by side. All are stop
 """
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
@@ -125,8 +125,9 @@ async def asking(
         asks.running -= 1
         if generation is not None and generation.outcome == "completed":
             status = status or 200
-        log_frame(request, admission, generation=generation, status=status, seconds=time.perf_counter() - began,
-                  method="ASK")
+        with as_ours(request):
+            log_frame(request, admission, generation=generation, status=status, seconds=time.perf_counter() - began,
+                      method="ASK")
 
 
 def entered(request: web.Request) -> Asks:
@@ -147,6 +148,17 @@ def is_handled(request: web.Request) -> bool:
     return getattr(request.protocol, "_current_request", None) is request
 
 
+@contextmanager
+def as_ours(request: web.Request) -> Iterator[None]:
+    """For what goes by the application: that of a handler may be one inside ours. Nothing may wait meanwhile."""
+    found, inner = request.match_info, request.match_info.current_app
+    found.current_app = found.apps[0]
+    try:
+        yield
+    finally:
+        found.current_app = inner
+
+
 async def admitted(request: web.Request, *, services: Services, asks: Asks, request_id: str) -> Admission:
     """Who asks, and the second in which the limits counted it. Raises `Unauthorized`, `LimitReached` and their like."""
     if asks.included:
@@ -156,7 +168,8 @@ async def admitted(request: web.Request, *, services: Services, asks: Asks, requ
     if CALLER in request:
         caller = services.authenticator.reauthenticate(request[CALLER])
     else:
-        caller = services.authenticator.authenticate(shown(request), peer=partial(peer_of, request))
+        with as_ours(request):
+            caller = services.authenticator.authenticate(shown(request), peer=partial(peer_of, request))
         request[CALLER] = caller
     counted = await services.allowance.admit(caller)
     return Admission(caller=caller, request_id=request_id, counted=counted)
