@@ -10,7 +10,7 @@ from aiohttp import web
 
 from aioapp import startup
 from aioapp.credentials import Credentials, close, find_credentials, fixed
-from aioapp.endpoints import OPERATIONS, endpoints
+from aioapp.endpoints import OPERATIONS, endpoints as all_endpoints
 from aioapp.generation import Generate
 from aioapp.services import API, Services, open_services
 from aioapp.settings import LIFELINE, SettingError, Settings, from_environ, log_format
@@ -21,6 +21,7 @@ from aioapp.web.access.policy import admitted, serve
 from aioapp.web.access.ratelimit_headers import tell_limits
 from aioapp.web.context import SERVICES
 from aioapp.web.cors import allow_origins
+from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import HEARTBEATS, Heartbeats
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
 from aioapp.web.operations.large_bodies import LARGE_BODIES, LargeBodies
@@ -39,10 +40,10 @@ BOUNDS = web.AppKey("bounds", Bounds)
 
 
 def create_app(
-        settings: Settings, *, operations: Sequence[Operation] = OPERATIONS, upstream: Generate | None = None,
-        credentials: Credentials | None = None, loopback: bool = False,
+        settings: Settings, *, operations: Sequence[Operation] = OPERATIONS, endpoints: Sequence[Endpoint] = (),
+        upstream: Generate | None = None, credentials: Credentials | None = None, loopback: bool = False,
 ) -> web.Application:
-    """The server as an aiohttp application.
+    """The server as an aiohttp application. `endpoints` are your own, beside ours.
 
     `upstream` and `credentials` stand in for Claude and for what the environment holds. `loopback` says that only this
     machine can reach the server; only then is a Claude Code login used.
@@ -51,7 +52,7 @@ def create_app(
         client_max_size=LARGEST_BODY, middlewares=[identified, logged, conforming, explained, admitted])
     app.on_response_prepare.append(stamp)
     app.on_response_prepare.append(tell_limits)
-    serve(app, endpoints(operations))
+    serve(app, all_endpoints(operations, endpoints))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
     app[SOCKET_SESSIONS], app[HEARTBEATS], app[LARGE_BODIES] = set(), Heartbeats(), LargeBodies()
     app[BOUNDS], app[PROXIES] = bounds(settings), Proxies(settings.trusted_proxies)

@@ -4,7 +4,7 @@ import time
 
 from aiohttp import web
 
-from aioapp.generation import LEFT, Generation
+from aioapp.generation import LEFT, Admission, Generation
 from aioapp.telemetry.logs import AccessRecord, is_logged, log_request
 from aioapp.web.context import BEGAN, CALLER, GENERATION, REFUSED_KEY, REQUEST_ID, SERVICES, TURNED_AWAY
 from aioapp.web.proxies import remote_of
@@ -30,11 +30,13 @@ def log_exchange(request: web.Request, status: int | None) -> None:
         metrics.overhead(max(0.0, seconds - generation.meter.waited))
 
 
-def log_frame(request: web.Request, generation: Generation, *, status: int | None, seconds: float) -> None:
-    """A frame on a WebSocket that asked for a generation."""
-    admission = generation.admission
+def log_frame(
+        request: web.Request, admission: Admission, *, generation: Generation | None, status: int | None,
+        seconds: float, method: str = "FRAME",
+) -> None:
+    """What asks for a generation and is no request itself: a frame on a WebSocket, or a handler that asks Claude."""
     log_request(AccessRecord(
-        remote=remote_of(request), key=admission.caller.key, method="FRAME", path=request.rel_url.raw_path,
+        remote=remote_of(request), key=admission.caller.key, method=method, path=request.rel_url.raw_path,
         status=status, seconds=seconds, request_id=admission.request_id, generation=generation))
 
 
