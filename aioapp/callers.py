@@ -109,3 +109,10 @@ def matching(pattern: str) -> re.Pattern[str]:
 
 
 NOBODY = Caller(name="")
+EVERYBODY = "*"
+"""The name under which all callers' spending is added up, whether they have a key or not: no key can be called so."""
+
+
+def everybody(budget: Budget | None) -> Caller:
+    """All callers together, who have the budget of the whole server."""
+    return Caller(name=EVERYBODY, known=True, budget=budget)

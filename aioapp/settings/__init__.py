@@ -9,10 +9,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from aioapp import __version__
-from aioapp.settings.parsing import Parse, at_least, content, name, one_of, origins, pace, seconds, switch, url, whole
+from aioapp.callers import Budget, Period
+from aioapp.settings.parsing import (
+    Parse, at_least, content, name, one_of, origins, pace, seconds, secret, switch, url, usd, webhook, whole,
+)
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("text", "json")
+PERIODS = ("day", "month")
 LIFELINE = "AIOAPP_LIFELINE"
 """The variable by which a worker knows that it is one, and what ties it to its supervisor."""
 COUNT = whole(1, 10**9)
@@ -22,9 +26,15 @@ class SettingError(ValueError):
     """A value that cannot be used. Its text is one line that names the setting and says what it takes."""
 
 
-def setting(default: object, parse: Parse, *, help: str, variable: str | None = None, flag: bool = True) -> Any:
-    """One row of the table. `variable` is given where it is not `API_` and the field's name."""
-    return field(default=default, metadata={"parse": parse, "help": help, "variable": variable, "flag": flag})
+def setting(
+        default: object, parse: Parse, *, help: str, variable: str | None = None, flag: bool = True,
+        private: bool = False) -> Any:
+    """One row of the table. `variable` is given where it is not `API_` and the field's name.
+
+    Of what is `private` no part is shown, not even where it cannot be used.
+    """
+    return field(default=default, repr=not private, metadata={
+        "parse": parse, "help": help, "variable": variable, "flag": flag, "private": private})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +59,13 @@ class Settings:
     tokens_per_minute: int | None = setting(None, COUNT, help="tokens a minute, for each address, without keys")
     concurrency: int | None = setting(None, COUNT, help="generations at once, for each address, without keys")
     prices: str | None = setting(None, content, help="JSON file with dollars a million tokens, by pattern of models")
+    budget: int | None = setting(None, usd, help="dollars that all callers together may spend, with --per")
+    per: Period = setting("month", one_of(PERIODS), help="what that budget is for, in UTC: day or month",
+                          variable="API_BUDGET_PER")
+    alert_webhook: str | None = setting(
+        None, webhook, help="URL that is told of budgets, credentials and the database", private=True)
+    alert_webhook_secret: bytes | None = setting(
+        None, secret, help="whsec_ and base64: signs what is sent there (better in the variable)", private=True)
     keep_prompts: bool = setting(False, switch, help="keep the prompts of the latest requests for administrators")
     simulate: bool = setting(False, switch, help="answer from a local simulator: no key, no network, no cost")
     simulate_pace: float = setting(1.0, pace, help="pace of the simulator; 0 answers at once")
@@ -74,6 +91,11 @@ class Settings:
             raise SettingError("--cors-credentials: needs --cors-origin with the origins by name, not *")
 
     @property
+    def server_budget(self) -> Budget | None:
+        """What all callers together may spend."""
+        return None if self.budget is None else Budget(nanodollars=self.budget, per=self.per)
+
+    @property
     def supervised(self) -> bool:
         """Whether this process only keeps the ones that serve."""
         return self.workers > 1 or self.reload
@@ -87,6 +109,9 @@ def variable_of(row: Any) -> str:
     return cast(str, row.metadata["variable"]) or "API_" + row.name.upper()
 
 
+ROWS = {row.name: row for row in fields(Settings)}
+
+
 def from_environ(environ: Mapping[str, str]) -> Settings:
     """The settings that the environment makes. Raises `SettingError`."""
     return Settings(**read_environ(environ))
@@ -95,8 +120,7 @@ def from_environ(environ: Mapping[str, str]) -> Settings:
 def from_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """The settings that flags and environment make. Raises `SettingError`; `--help` and `--version` exit."""
     given = {key: value for key, value in vars(parser().parse_args(argv)).items() if value is not None}
-    rows = {row.name: row for row in fields(Settings)}
-    flags = {key: parsed(rows[key], ",".join(value) if isinstance(value, list) else value, named=flag_of(rows[key]))
+    flags = {key: parsed(ROWS[key], ",".join(value) if isinstance(value, list) else value, named=flag_of(ROWS[key]))
              for key, value in given.items()}
     return Settings(**{**read_environ(environ, without=flags), **flags})
 
@@ -113,7 +137,8 @@ def parsed(row: Any, text: object, *, named: str) -> Any:
     try:
         return row.metadata["parse"](text)
     except ValueError as error:
-        said = "this" if "@" in text else repr(text)  # before an @ stands a password
+        # Before an @ stands a password.
+        said = "this" if "@" in text or row.metadata["private"] else repr(text)
         raise SettingError(f"{named}: {said} is not {error}") from None
 
 

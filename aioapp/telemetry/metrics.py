@@ -14,15 +14,17 @@ from aioapp.callers import Limits
 from aioapp.money import NANO
 from aioapp.generation import Generation
 from aioapp.telemetry.series import OTHER, Adds, Names, Observes
+from aioapp.telemetry.vitals import LATE, Vitals, gauge
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
+    from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ANONYMOUS = "anonymous"
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-LIMITS = frozenset({"budget", *(limit.name for limit in fields(Limits))})
+LIMITS = frozenset({"budget", "server_budget", *(limit.name for limit in fields(Limits))})
 FAILURES = frozenset(error.__name__ for error in (
     errors.CredentialsRefused, errors.Overloaded, errors.RateLimited, errors.Unavailable, errors.UpstreamFailed,
     errors.UpstreamTimeout))
@@ -48,7 +50,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no hints
         self._shared = shared
         self._pending: defaultdict[Adds, float] = defaultdict(float)
-        self._registry = CollectorRegistry()
+        self._registry, self._asked = CollectorRegistry(), CollectorRegistry()
         self._paths, self._models, self._keys = Names(200), Names(200), Names(2000)
         self._set_up_requests()
         self._set_up_generations()
@@ -103,6 +105,10 @@ class Metrics:
         if self._shared is not None:
             self._add_up()
 
+    def ask(self, collector: "Collector") -> None:
+        """Have it asked whenever somebody reads: for what any one process can tell of all."""
+        self._asked.register(collector)
+
     def render(self) -> bytes:
         """All counts in Prometheus's text format, of content type `CONTENT_TYPE`.
 
@@ -112,13 +118,14 @@ class Metrics:
 
         self._add_up()
         if self._shared is None:
-            return generate_latest(self._registry)
+            return generate_latest(self._registry) + generate_latest(self._asked)
         everybody = CollectorRegistry()
         try:
             multiprocess.MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]  # no hints
-            return generate_latest(everybody)
+            counted = generate_latest(everybody)
         except (OSError, ValueError):  # ValueError: it is no folder
-            return generate_latest(self._registry)
+            counted = generate_latest(self._registry)
+        return counted + generate_latest(self._asked)
 
     def _add_up(self) -> None:
         """At once where others read it too; else when it is asked for, which costs a third of it for each request."""
@@ -155,9 +162,11 @@ class Metrics:
     def _set_up_gauges(self) -> None:
         from prometheus_client import Gauge
 
-        self._in_flight = Gauge(
-            "generations_in_flight", "Generations that run now", namespace="aioapp", registry=self._registry,
-            multiprocess_mode="livesum")
+        self.vitals = Vitals(
+            self._registry, worked=self._counter("process_cpu_seconds", "The processor's seconds that they took"),
+            late=self._histogram("event_loop_lag_seconds", "How late the event loop is", buckets=LATE)())
+        self._in_flight = gauge(
+            self._registry, "generations_in_flight", text="Generations that run now", mode="livesum")
         self._in_flight.set(0)  # a process that was killed may have had our id, and left its count to us
         # As a gauge, since processes that share have no Info.
         Gauge("build_info", "What this server is", ("version",), namespace="aioapp", registry=self._registry,

@@ -29,6 +29,8 @@ def count(error: errors.AppError, metrics: Metrics) -> None:
     match error:
         case errors.LimitReached(refused=limit):
             metrics.refused(limit)
+        case errors.ServerBudgetSpent():
+            metrics.refused("server_budget")
         case errors.BudgetSpent():
             metrics.refused("budget")
         case (errors.RateLimited() | errors.UpstreamFailed() | errors.UpstreamTimeout() | errors.Overloaded()

@@ -5,6 +5,7 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from aioapp import errors
+from aioapp.endpoints.usage import SpentBudgetAnswer, spent
 from aioapp.endpoints.usage_schemas import DAY, FIGURES, GUESSED, FiguresAnswer, figures, marked
 from aioapp.web import answers
 from aioapp.web.context import SERVICES
@@ -39,6 +40,8 @@ class AllUsageAnswer(Schema):
     by = fields.String(required=True, validate=validate.OneOf(BY))
     since = fields.Date(required=True)
     until = fields.Date(required=True)
+    budget = fields.Nested(
+        SpentBudgetAnswer, required=True, allow_none=True, metadata={"description": "Of all callers together."})
     total = figures()
     rows = fields.List(fields.Nested(RowAnswer), required=True)
     timestamp = fields.DateTime(required=True)
@@ -77,6 +80,7 @@ async def usage(request: web.Request) -> web.Response:
     if asked["by"] == "model":
         rows = marked(rows, services.prices)
     return json_response({"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(),
+                          "budget": await spent(services.everybody, services.usage, now=datetime.now(UTC)),
                           "total": total, "rows": rows, "timestamp": answers.now()})
 
 
@@ -93,8 +97,8 @@ USAGE = (
     Endpoint(
         name="allUsage", path="/admin/usage", handler=usage, summary="What everybody used", tag="Administration",
         access="admin", query=UsageQuery, errors=(errors.ValidationFailed,), answers={200: {JSON: AllUsageAnswer}},
-        sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "total": FIGURES, "rows": [DAY],
-                "timestamp": SAMPLE["timestamp"]}),
+        sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "budget": None, "total": FIGURES,
+                "rows": [DAY], "timestamp": SAMPLE["timestamp"]}),
     Endpoint(
         name="latestRequests", path="/admin/requests", handler=latest, summary="The latest generations",
         tag="Administration", access="admin", query=RequestsQuery, errors=(errors.ValidationFailed,),

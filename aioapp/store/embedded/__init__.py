@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aioapp.errors import StoreUnavailable
+from aioapp.store.embedded.alerts import EmbeddedAlerts
 from aioapp.store.embedded.allowance import EmbeddedAllowance
 from aioapp.store.embedded.board.board import open_board
 from aioapp.store.embedded.database import Database
@@ -24,6 +25,7 @@ class EmbeddedStore:
     keys: EmbeddedKeys
     allowance: EmbeddedAllowance
     usage: EmbeddedUsage
+    alerts: EmbeddedAlerts
 
     async def run(self) -> None:
         await self.usage.run()
@@ -59,7 +61,8 @@ async def open_store(path: Path, *, create: bool, quiet: bool = False) -> AsyncI
     usage = EmbeddedUsage(database, limiter, reports=reports)
     try:
         await usage.refresh()
-        yield EmbeddedStore(keys=EmbeddedKeys(database), allowance=EmbeddedAllowance(limiter, usage), usage=usage)
+        yield EmbeddedStore(keys=EmbeddedKeys(database), allowance=EmbeddedAllowance(limiter, usage), usage=usage,
+                            alerts=EmbeddedAlerts(database, path))
     finally:
         try:
             await asyncio.gather(database.close(), reports.close())
