@@ -112,11 +112,13 @@ async def test_what_is_told_names_the_key_the_budget_and_what_is_spent_of_it(
 
 async def test_processes_and_those_after_them_tell_it_once_a_period_and_budget(
         pair: tuple[EmbeddedAlerts, EmbeddedAlerts]) -> None:
+    told = []
     for store in (*pair, pair[0]):  # the last is one that was started anew
         process = spending(store, TEN)
         process.sums["web", "2026-11-23"] = 9 * NANO
         await process.watch.look()
-    assert types(await waiting(pair[0])) == ["key.budget.near"]
+        told += await waiting(pair[0])
+    assert types(told) == ["key.budget.near"]
     process.callers[0] = with_budget(11 * NANO)
     await process.watch.look()
     process.clock.now += timedelta(days=1)
@@ -150,7 +152,6 @@ async def test_what_cannot_be_claimed_now_is_claimed_later(
     await one.watch.look()  # too many wait
     assert await pair[0].claim([alert("one more"), held[0]]) == {held[0].claim}
     await pair[0].postpone(held[0].id, None)
-    one.watch.see(ended(TEN, outcome="failed", error=BudgetSpent.title))
     await one.watch.look()
     assert sorted(types(await waiting(pair[0])))[0] == "key.budget.refused"
 
@@ -209,6 +210,18 @@ async def test_a_refusal_from_before_the_end_begins_no_second_outage(
     assert await told_of(pair[0]) == ["credentials.refused", "credentials.usable"]
     await other.end(well=False, at=1001)
     assert await told_of(pair[0]) == []
+
+
+async def test_of_processes_that_see_an_outage_begin_or_end_one_tells_it(
+        pair: tuple[EmbeddedAlerts, EmbeddedAlerts]) -> None:
+    for number, store in enumerate(pair):
+        await store.begin("c", alert("refused", period=f"{number}"), at=1000 + number)
+    for number, store in enumerate(pair):
+        await store.end("c", alert("usable", period=f"{number}"), at=1010 + number)
+    for number, at in enumerate((1010, 1009, 1011), 2):  # the last one is after the end
+        await pair[0].begin("c", alert("refused", period=f"{number}"), at=at)
+    assert types(await waiting(pair[0])) == ["refused", "usable", "refused"]
+    assert await pair[1].outage("c") == (1011, None) and await pair[1].outage("d") is None
 
 
 async def test_claude_that_takes_one_call_and_refuses_the_next_is_told_of_now_and_then(
@@ -270,6 +283,16 @@ async def test_a_database_that_is_lost_is_told_of_once_and_once_when_it_is_found
     assert [kind for kind, _ in await both.told()] == ["database.found"]
     for now in (70.0, 73.0, 74.0):
         await both.look(now, None if now > 73 else "gone", None)
+    assert [kind for kind, _ in await both.told()] == ["database.lost", "database.found"]
+
+
+async def test_a_database_whose_folder_was_put_back_as_it_was_is_told_of_too(
+        pair: tuple[EmbeddedAlerts, EmbeddedAlerts], tmp_path: Path) -> None:
+    both = Processes(*pair)
+    for now, trouble in ((0, None), (1, "gone"), (5, "gone")):
+        await both.look(now, trouble, trouble)
+    (tmp_path / "db-lost").unlink()
+    await both.look(6, None, None)
     assert [kind for kind, _ in await both.told()] == ["database.lost", "database.found"]
 
 

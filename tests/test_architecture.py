@@ -244,7 +244,7 @@ COVERED = {
     "settings.parsing": "settings", "simulator.admission": "simulator_admission",
     "simulator.answers": "simulator_answers", "simulator.checks": "simulator_checks",
     "simulator.errors": "simulator_checks", "simulator.handlers": "simulator", "simulator.shapes": "simulator_shapes",
-    "simulator.tools": "simulator_tools", "simulator.wire": "simulator_streams", "startup": "outages",
+    "simulator.tools": "simulator_tools", "simulator.wire": "simulator_streams",
     "store.embedded.board.budgets": "limits_budgets",
     "store.embedded.board.faults": "store_board_faults", "store.embedded.board.locks": "store_board_processes",
     "store.embedded.board.rules": "limits",

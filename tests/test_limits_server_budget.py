@@ -13,10 +13,10 @@ from aioapp.errors import BadRequest, BudgetSpent, LimitReached, ServerBudgetSpe
 from aioapp.limits.server_budget import ServerBudget, held_to
 from aioapp.messages.events import Usage
 from aioapp.money import NANO
-from aioapp.usage import DEFAULT_PRICES
+from aioapp.usage import DEFAULT_PRICES, Ledger
 from tests.conftest import Serve
 from tests.contract import contract
-from tests.generations import Accounts, ledger_at, with_budget
+from tests.generations import Accounts, Clock, ended, ledger_at, with_budget
 from tests.keyed import make_key, shown
 
 DAY = Budget(nanodollars=NANO, per="day")
@@ -116,3 +116,18 @@ async def test_a_call_that_the_whole_budget_could_never_pay_is_refused_as_such(t
         with pytest.raises(BadRequest, match="the whole budget of this server") as raised:
             await held(accounts).reserve(ONE, tokens=1, nanodollars=NANO + 1)
         assert "$" not in str(raised.value)
+
+
+async def test_the_next_day_all_of_it_is_there_again(tmp_path: Path) -> None:
+    clock = Clock()
+    async with ledger_at(tmp_path / "db", clock=clock) as (accounts, _):
+        allowance, ledger = held(accounts), Ledger(accounts.usage, clock=clock, everybody=everybody(DAY))
+        (await allowance.reserve(ONE, tokens=1, nanodollars=NANO)).settle(1, NANO)
+        ledger.add(ended(ONE, NANO))
+        for _ in range(2):  # before it is written, and after
+            with pytest.raises(ServerBudgetSpent):
+                await allowance.reserve(ONE, tokens=1, nanodollars=1)
+            await ledger.flush()
+        clock.now += timedelta(days=1)
+        await accounts.refresh()
+        await allowance.reserve(ONE, tokens=1, nanodollars=NANO)

@@ -193,3 +193,13 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(SettingError) as refused:
         from_environ({"ANTHROPIC_BASE_URL": "https://user:sk-canary@example.com"})
     assert "sk-canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["alert_webhook", "alert_webhook_secret"])
+def test_of_where_alerts_go_and_what_signs_them_nothing_is_shown(name: str) -> None:
+    for text in BAD[name]:
+        with pytest.raises(SettingError) as raised:
+            from_environ({variable_of(ROWS[name]): text})
+        assert "canary" not in str(raised.value) and variable_of(ROWS[name]) in str(raised.value)
+    held = from_environ({variable_of(ROWS[name]): GOOD[name][0]})
+    assert "canary" not in repr(held) and "\\x00" not in repr(held)

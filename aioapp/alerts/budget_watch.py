@@ -50,8 +50,8 @@ class BudgetWatch:
         except BaseException:
             self._refused |= refused
             raise
-        if len(found) > MOST:
-            self._refused |= refused
+        if not all(alert.claim in self._claimed for alert in found):
+            self._refused |= refused  # for the next look
 
     async def _found(self, refused: Collection[str]) -> list[Alert]:
         """What is to be told, as far as is known here."""

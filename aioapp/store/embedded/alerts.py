@@ -38,7 +38,7 @@ class EmbeddedAlerts:
     def __init__(self, database: Database, path: Path) -> None:
         self._database = database
         self._mark = path.with_name(f"{path.name}-lost")
-        self._unmarked: str | None = None
+        self._name: str | None = None
 
     async def claim(self, alerts: Iterable[Alert]) -> set[Claim]:
         return await self._database.write(partial(claim, alerts=list(alerts)))
@@ -64,20 +64,23 @@ class EmbeddedAlerts:
         """Whoever makes the file tells it. Where nobody can, all do: under one id, which receivers know again."""
         try:
             await asyncio.to_thread(make, self._mark, alert.id)
+            self._name = alert.id
         except FileExistsError:
             return None
         except OSError:
             digest = sha256(f"{self._mark}{alert.at.timestamp() // SAME_OUTAGE:.0f}".encode()).hexdigest()
-            self._unmarked = f"msg_{digest[:32]}"
-            return self._unmarked
-        return alert.id
+            self._name = f"msg_{digest[:32]}"
+        return self._name
 
     async def recovered(self) -> str | None:
-        """Whoever removes the file tells it. That nobody could make one is told in the database, by who is first."""
-        unmarked, self._unmarked = self._unmarked, None
+        """Whoever removes the file tells it, and who told that it was lost: it may have gone with its folder.
+
+        Of two who do, the one that is first claims it.
+        """
+        name, self._name = self._name, None
         with suppress(OSError):
             return await asyncio.to_thread(remove, self._mark)
-        return unmarked
+        return name
 
 
 def make(mark: Path, name: str) -> None:
