@@ -1,8 +1,10 @@
 """What operators are told of the whole server: which parts of it are looked at for alerts, and for gauges."""
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 from aioapp.alerts.opening import Alerts, open_alerts
 from aioapp.background import running
@@ -15,6 +17,8 @@ from aioapp.store import Store
 from aioapp.telemetry.metrics import Metrics
 from aioapp.telemetry.standings import Standings
 from aioapp.upstream.session import proxy_for
+
+log = logging.getLogger("aioapp.app")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,7 @@ class Watched:
         if url is None or secret is None:
             yield Alerts()
             return
+        log.info("Alerts go to %s.", urlsplit(url).hostname)  # the rest of it may be what lets in whoever knows it
         async with open_alerts(
                 self.store.alerts, url=url, secret=secret, proxy=proxy_for(url), callers=self.budgeted,
                 sums=lambda: usage.sums, trouble=lambda: usage.trouble, credentials=self.described) as alerts:

@@ -91,7 +91,7 @@ async def workers(to: Receiver) -> AsyncIterator[str]:
                        env={"API_ALERT_WEBHOOK_SECRET": SECRET}) as server:
         yield server.url
         assert await server.end() == 0
-    assert "Traceback" not in server.err
+    assert "Traceback" not in server.err and "Alerts go to 127.0.0.1." in server.err
     assert SECRET not in server.err and to.url not in server.err
 
 

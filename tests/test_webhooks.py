@@ -1,8 +1,11 @@
 """Webhooks are signed as Standard Webhooks has it, and sent once, to nobody else, with an end to the waiting."""
 import asyncio
+import ssl
+import subprocess
 import time
 from base64 import b64encode
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -66,3 +69,20 @@ async def test_who_does_not_answer_in_time_or_at_all_is_told_of_without_the_url(
     async with sender.open_sender(f"{to.url}?token=canary", secret=KEY) as send:
         why = await send("msg_1", b"{}")
     assert why is not None and why.startswith("it cannot be reached: Client") and "canary" not in why
+
+
+async def test_a_receiver_whose_certificate_nobody_vouches_for_is_sent_nothing(tmp_path: Path) -> None:
+    signed, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", signed],
+        check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(signed, key)
+    async with receiver() as to:
+        server = await asyncio.start_server(to.server.serve, "127.0.0.1", 0, ssl=context)
+        url = f"https://localhost:{server.sockets[0].getsockname()[1]}/hooks"
+        async with sender.open_sender(url, secret=KEY) as send:
+            assert await send("msg_1", b"{}") == "it cannot be reached: ClientConnectorCertificateError"
+        server.close()
+        assert to.server.seen == []

@@ -10,8 +10,6 @@ from aioapp.generation import Generation
 from aioapp.money import NANO
 
 PERIODS: tuple[Period, ...] = ("day", "month")
-NEAR = 80
-"""Per cent."""
 AT_ONCE = 256
 """Keys that are looked at before the event loop turns to something else."""
 MOST = 100
@@ -64,7 +62,7 @@ class BudgetWatch:
             if budget is None:
                 continue
             spent = sums.get((caller.name, periods[budget.per]), 0)
-            if spent * 100 >= budget.nanodollars * NEAR or caller.name in refused:
+            if budget.is_near(spent) or caller.name in refused:
                 about = (caller.name, f"{periods[budget.per]}/{budget.nanodollars}")
                 current.add(about)
                 claims = {Claim(kind, *about) for kind in reached(caller, spent=spent, refused=caller.name in refused)}
@@ -78,9 +76,9 @@ def reached(caller: Caller, *, spent: int, refused: bool) -> Iterator[str]:
     whose, budget = "server" if caller.name == EVERYBODY else "key", caller.budget
     if budget is None:
         return
-    if spent * 100 >= budget.nanodollars * NEAR:
+    if budget.is_near(spent):
         yield f"{whose}.budget.near"
-    if spent >= budget.nanodollars:
+    if budget.is_spent(spent):
         yield f"{whose}.budget.spent"
     elif refused:
         yield f"{whose}.budget.refused"

@@ -3,8 +3,6 @@ from datetime import datetime, timedelta
 
 from aioapp.keys.key import Key
 
-NEAR = 80
-"""Per cent of a budget."""
 SOON = timedelta(days=7)
 STATES = ("active", "near_budget", "spent", "expires_soon", "expired", "revoked")
 
@@ -14,8 +12,6 @@ def standing(key: Key, *, spent: int, at: datetime) -> str:
     ended = key.state(at)
     if ended != "active":
         return ended
-    if key.budget is not None and spent >= key.budget.nanodollars:
-        return "spent"
-    if key.budget is not None and spent * 100 >= key.budget.nanodollars * NEAR:
-        return "near_budget"
+    if key.budget is not None and key.budget.is_near(spent):
+        return "spent" if key.budget.is_spent(spent) else "near_budget"
     return "expires_soon" if key.expires_at is not None and key.expires_at - at <= SOON else "active"
