@@ -8,6 +8,8 @@ from typing import Literal
 from aioapp.errors import Forbidden
 
 Period = Literal["day", "month"]
+NEAR = 80
+"""Per cent of a budget that are spent when it is near its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,13 @@ class Budget:
     nanodollars: int
     per: Period
     strict: bool = False
+
+    def is_near(self, spent: int) -> bool:
+        """Whether so much of it is spent, in nanodollars, that it is near its end."""
+        return spent * 100 >= self.nanodollars * NEAR
+
+    def is_spent(self, spent: int) -> bool:
+        return spent >= self.nanodollars
 
     def began(self, at: datetime) -> datetime:
         """When the period began in which `at` lies."""
@@ -131,3 +140,10 @@ def matching(pattern: str) -> re.Pattern[str]:
 
 
 NOBODY = Caller(name="")
+EVERYBODY = "*"
+"""The name under which all callers' spending is added up, whether they have a key or not: no key can be called so."""
+
+
+def everybody(budget: Budget | None) -> Caller:
+    """All callers together, who have the budget of the whole server."""
+    return Caller(name=EVERYBODY, known=True, budget=budget)

@@ -20,10 +20,15 @@ NEEDS_KEYS = (
     "{where} is not on loopback, and there are no keys: everybody who reaches it could {could}. "
     "Create one with `aioapp keys create NAME`, or say --allow-anonymous")
 
+UNSIGNED = (
+    "--alert-webhook: it needs a secret in API_ALERT_WEBHOOK_SECRET, such as "
+    "`echo whsec_$(openssl rand -base64 32)` makes: receivers know by it that alerts are this server's")
+
 
 async def check(settings: Settings, database: Path, *, where: str | None) -> None:
     """Raises `SettingError`. `where` is the address that others can reach, None if only this machine can."""
     check_prices(settings)
+    check_alerts(settings)
     if settings.config and is_exposed(settings.config):
         log.warning("Others may read %s, and there is a secret in it: chmod 600 keeps it from them.", settings.config)
     keys = await keys_in(database)
@@ -51,6 +56,11 @@ def check_prices(settings: Settings) -> None:
             parse_prices(settings.prices)
         except ValueError as error:
             raise SettingError(f"--prices: {error}") from None
+
+
+def check_alerts(settings: Settings) -> None:
+    if settings.alert_webhook is not None and settings.alert_webhook_secret is None:
+        raise SettingError(UNSIGNED)
 
 
 async def keys_in(database: Path) -> list[Key]:

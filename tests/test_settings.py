@@ -34,6 +34,10 @@ GOOD: dict[str, tuple[str, object]] = {
     "concurrency": ("1", 1),
     "prices": (__file__, Path(__file__).read_text()),
     "keep_requests": ("100", 100),
+    "budget": ("0.5", 500_000_000),
+    "per": ("Day", "day"),
+    "alert_webhook": ("https://hooks.example/in?token=canary", "https://hooks.example/in?token=canary"),
+    "alert_webhook_secret": ("whsec_" + "A" * 32, bytes(24)),
     "keep_prompts": ("yes", True),
     "simulate": ("1", True),
     "simulate_pace": ("0", 0.0),
@@ -71,6 +75,12 @@ BAD: dict[str, list[str]] = {
     "concurrency": ["0"],
     "prices": ["/nonexistent/prices.json", "/"],
     "keep_requests": ["99", "1000001", "many"],
+    "budget": ["0", "-1", "1e3", "0.0000000001", "1000000001", "nan", "five"],
+    "per": ["year", "week"],
+    "alert_webhook": ["hooks.example", "ftp://hooks.example", "https://", "https://a:port", "https://[::1",
+                      "https://user:canary@a", "https://a/#canary", "https://a b", "https://a:0", "https://a\nb"],
+    "alert_webhook_secret": ["canary", "whsec_", "whsec_canary", "whsec_" + "A" * 28, "whsec_" + "A" * 88 + "AAAA",
+                             "whsec_" + "A" * 31 + "!", "A" * 32],
     "keep_prompts": ["maybe"],
     "simulate": ["maybe"],
     "simulate_pace": ["-1", "nan", "inf", "fast"],
@@ -194,3 +204,13 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(SettingError) as refused:
         from_environ({"ANTHROPIC_BASE_URL": "https://user:sk-canary@example.com"})
     assert "sk-canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["alert_webhook", "alert_webhook_secret"])
+def test_of_where_alerts_go_and_what_signs_them_nothing_is_shown(name: str) -> None:
+    for text in BAD[name]:
+        with pytest.raises(SettingError) as raised:
+            from_environ({variable_of(ROWS[name]): text})
+        assert "canary" not in str(raised.value) and variable_of(ROWS[name]) in str(raised.value)
+    held = from_environ({variable_of(ROWS[name]): GOOD[name][0]})
+    assert "canary" not in repr(held) and "\\x00" not in repr(held)

@@ -28,6 +28,9 @@ NASTY = ("'; DROP TABLE keys; --", 'a"} 1\nforged_total 1', "\x1b[2J\x00\x7f", "
 KINDS = {
     "aioapp_build_info": "gauge",
     "aioapp_cost_usd": "counter",
+    "aioapp_credentials_usable": "gauge",
+    "aioapp_database_usable": "gauge",
+    "aioapp_event_loop_lag_seconds": "histogram",
     "aioapp_generation_duration_seconds": "histogram",
     "aioapp_generations": "counter",
     "aioapp_generations_in_flight": "gauge",
@@ -37,11 +40,15 @@ KINDS = {
     "aioapp_key_tokens": "counter",
     "aioapp_limit_refusals": "counter",
     "aioapp_overhead_seconds": "histogram",
+    "aioapp_process_cpu_seconds": "counter",
+    "aioapp_process_open_fds": "gauge",
+    "aioapp_process_resident_memory_bytes": "gauge",
     "aioapp_request_duration_seconds": "histogram",
     "aioapp_requests": "counter",
     "aioapp_time_to_first_token_seconds": "histogram",
     "aioapp_tokens": "counter",
     "aioapp_upstream_failures": "counter",
+    "aioapp_workers": "gauge",
 }
 """Dashboards are built on these names."""
 
@@ -121,7 +128,7 @@ def test_what_ought_never_to_happen_begins_at_zero() -> None:
     series = counted(Metrics())
     assert all(value(series, "limit_refusals_total", limit=limit) == 0 for limit in LIMITS)
     assert all(value(series, "upstream_failures_total", kind=kind) == 0 for kind in FAILURES)
-    assert LIMITS == {"budget", "concurrency", "requests_per_minute", "tokens_per_minute"}
+    assert LIMITS == {"budget", "server_budget", "concurrency", "requests_per_minute", "tokens_per_minute"}
 
 
 def test_refusals_and_failures_are_counted_by_what_caused_them() -> None:

@@ -9,8 +9,6 @@ State = Literal["active", "near_budget", "spent", "limited", "expires_soon", "ex
 
 STATES: tuple[State, ...] = ("revoked", "expired", "spent", "limited", "near_budget", "expires_soon", "active")
 """Of those that are true of a key, the first is told."""
-NEAR = 0.8
-"""Of a budget, from which on its key is near it."""
 LATELY = timedelta(minutes=5)
 """For so long a refusal says something of the key that was refused."""
 SOON = timedelta(days=7)
@@ -22,11 +20,11 @@ def state_of(key: Key, standing: Standing, *, at: datetime) -> State:
     if (ended := key.state(at)) != "active":
         return ended
     budget = key.budget
-    if budget is not None and (standing.of(budget) >= budget.nanodollars or is_late(standing.unpaid_at, at=at)):
+    if budget is not None and (budget.is_spent(standing.of(budget)) or is_late(standing.unpaid_at, at=at)):
         return "spent"
     if is_late(standing.limited_at, at=at):
         return "limited"
-    if budget is not None and standing.of(budget) >= NEAR * budget.nanodollars:
+    if budget is not None and budget.is_near(standing.of(budget)):
         return "near_budget"
     return "expires_soon" if key.expires_at is not None and key.expires_at - at <= SOON else "active"
 

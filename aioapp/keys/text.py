@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 
 from aioapp.callers import Budget, Limits, Standing
@@ -109,7 +108,6 @@ def moment(at: datetime | None) -> str:
 
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-AMOUNT = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 WHILE = re.compile(r"([0-9]{1,9})([smhd])")
 
 
@@ -117,13 +115,6 @@ def count(text: str) -> int:
     if re.fullmatch("[0-9]{1,10}", text) and 1 <= int(text) <= MOST:
         return int(text)
     raise ValueError(f"a whole number from 1 to {MOST}")
-
-
-def nanodollars(text: str) -> int:
-    """Dollars, exactly."""
-    if AMOUNT.fullmatch(text) and 0 < Decimal(text) <= MOST:
-        return int(Decimal(text) * NANO)
-    raise ValueError(f"dollars, more than 0 and at most {MOST}, with at most 9 decimals")
 
 
 def expiry(text: str, *, at: datetime) -> datetime:

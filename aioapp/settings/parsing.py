@@ -7,8 +7,12 @@ from math import nan
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from aioapp.money import nanodollars
+from aioapp.webhooks.signature import secret_of
+
 Parse = Callable[[str], object]
 URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", re.IGNORECASE)
+WEBHOOK = re.compile(r"https?://[^\s/?#@]+([/?][^\s#]*)?", re.IGNORECASE)
 
 
 def whole(least: int, most: int) -> Parse:
@@ -41,6 +45,24 @@ def pace(text: str) -> float:
     if 0 <= number(text) <= 1000:
         return number(text)
     raise ValueError("a number from 0 to 1000")
+
+
+def usd(text: str) -> int:
+    """Dollars, as nanodollars."""
+    return nanodollars(text.strip())
+
+
+def webhook(text: str) -> str:
+    """Where to send to. It may hold a query, by which receivers often know who sends, but no password."""
+    text = text.strip()
+    with suppress(ValueError):  # a port or an IPv6 address that is none
+        if WEBHOOK.fullmatch(text) and text.isprintable() and urlsplit(text).hostname and urlsplit(text).port != 0:
+            return text
+    raise ValueError("a URL that begins with https:// or http:// and has neither password nor fragment")
+
+
+def secret(text: str) -> bytes:
+    return secret_of(text.strip())
 
 
 def number(text: str) -> float:

@@ -46,6 +46,11 @@ class UsageStore(Protocol):
     def trouble(self) -> str | None:
         """A sentence for anybody that says what cannot be done, None where all can: no part of it is a path."""
 
+    @property
+    def sums(self) -> Mapping[tuple[str, str], int]:
+        """Nanodollars by key and period, of this day and this month, as far as is known; `EVERYBODY` is one of the
+        keys. It is for looking at, and changes under whoever holds it."""
+
     async def add(self, batch: Pending) -> None:
         """Keep what is in it: all of it or, where this raises, nothing."""
 

@@ -75,6 +75,8 @@ def transport_of(
 
 def count(error: errors.AppError, metrics: Metrics) -> None:
     match error:
+        case errors.ServerBudgetSpent():
+            metrics.refused("server_budget")
         case errors.LimitReached(refused=str(limit)) | errors.BudgetSpent(refused=str(limit)):
             metrics.refused(limit)
         case (errors.RateLimited() | errors.UpstreamFailed() | errors.UpstreamTimeout() | errors.Overloaded()

@@ -7,6 +7,7 @@ from aiohttp import web
 from marshmallow import Schema, fields
 
 from aioapp import errors
+from aioapp.endpoints.usage import SpentBudgetAnswer, spent
 from aioapp.endpoints.usage_schemas import (
     DAY, FIGURES, GUESSED, REFUSED, FiguresAnswer, RefusalsAnswer, figures, marked, simulated,
 )
@@ -53,6 +54,8 @@ class AllUsageAnswer(Schema):
     since = fields.Date(required=True)
     until = fields.Date(required=True)
     simulated = simulated()
+    budget = fields.Nested(
+        SpentBudgetAnswer, required=True, allow_none=True, metadata={"description": "Of all callers together."})
     total = figures()
     rows = fields.List(fields.Nested(RowAnswer), required=True, metadata={"description": "At most 10,000."})
     refusals = fields.List(fields.Nested(KeyRefusalsAnswer), required=True, metadata={
@@ -73,8 +76,9 @@ async def usage(request: web.Request) -> web.Response:
         name = f"usage-by-{'-'.join(columns)}-{since}-{until}.csv"
         return await asyncio.to_thread(csv_response, rows, columns=[*columns, *SUMMED], name=name)
     refusals = await services.usage.refusals(since=since, until=until)
+    budget = await spent(services.everybody, services.usage, now=datetime.now(UTC))
     said = {"by": asked["by"], "since": since.isoformat(), "until": until.isoformat(),
-            "simulated": services.simulated, "total": total, "rows": rows, "refusals": refusals,
+            "simulated": services.simulated, "budget": budget, "total": total, "rows": rows, "refusals": refusals,
             "timestamp": answers.now()}
     return await asyncio.to_thread(json_response, said)  # ten thousand rows take a tenth of a second
 
@@ -87,6 +91,6 @@ ALL_USAGE = Endpoint(
     access="admin", query=UsageQuery, errors=(errors.ValidationFailed, errors.BadRequest),
     description="400 for more than 10,000 rows.",
     answers={200: {JSON: AllUsageAnswer, CSV: {"type": "string", "examples": ["day,requests\r\n2026-11-23,3\r\n"]}}},
-    sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "simulated": False,
+    sample={"by": "day", "since": "2026-10-25", "until": "2026-11-23", "simulated": False, "budget": None,
             "total": FIGURES, "rows": [DAY], "refusals": [REFUSALS],
             "timestamp": SAMPLE["timestamp"]})

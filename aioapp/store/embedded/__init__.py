@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aioapp.errors import StoreUnavailable
+from aioapp.store.embedded.alerts import EmbeddedAlerts
 from aioapp.store.embedded.allowance import EmbeddedAllowance
 from aioapp.store.embedded.board.board import open_board
 from aioapp.store.embedded.database import Database
@@ -25,6 +26,7 @@ class EmbeddedStore:
     keys: EmbeddedKeys
     allowance: EmbeddedAllowance
     usage: EmbeddedUsage
+    alerts: EmbeddedAlerts
 
     async def run(self) -> None:
         await self.usage.run()
@@ -74,7 +76,8 @@ async def open_store(
         written, limiter, reports=reports, keys=database if simulated else None, keep=keep_requests)
     try:
         await usage.refresh()
-        yield EmbeddedStore(keys=EmbeddedKeys(database), allowance=EmbeddedAllowance(limiter, usage), usage=usage)
+        yield EmbeddedStore(keys=EmbeddedKeys(database), allowance=EmbeddedAllowance(limiter, usage), usage=usage,
+                            alerts=EmbeddedAlerts(database, path))
     finally:
         try:
             await asyncio.gather(*(one.close() for one in {database, written, reports}))

@@ -104,6 +104,10 @@ class EmbeddedUsage:
             return 0
         return self._written[caller.key or "", caller.budget.period(self._clock())]
 
+    @property
+    def sums(self) -> Mapping[tuple[str, str], int]:
+        return self._written
+
     async def add(self, batch: Pending) -> None:
         """A write that has begun is seen to its end, whoever stops waiting for it: only then it is known."""
         async with self._alone:

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from itertools import chain
 from sqlite3 import Connection
 
+from aioapp.callers import EVERYBODY
 from aioapp.store.embedded.errors import sound
 from aioapp.usage.buffer import KEPT, REFUSALS_KEPT, Pending
 
 Account = tuple[str, str]
-"""A key and a period: a day such as 2026-11-23, or a month such as 2026-11."""
+"""A key, or `EVERYBODY`, and a period: a day such as 2026-11-23, or a month such as 2026-11."""
 
 SPENT = "SELECT key, period, nanodollars FROM spent WHERE period IN (:day, :month)"
 
@@ -33,15 +34,19 @@ PRUNE_REFUSED = ("DELETE FROM refused_requests WHERE number <= "
 
 def add(counter: Counter[Account], spent: Iterable[tuple[str, str, int]]) -> None:
     for day, key, nanodollars in spent:
-        counter[key, day] += nanodollars
-        counter[key, day[:7]] += nanodollars
+        for whose in (key, EVERYBODY):
+            counter[whose, day] += nanodollars
+            counter[whose, day[:7]] += nanodollars
 
 
 @sound()
 def read_spent(connection: Connection, day: str) -> Counter[Account]:
-    """What the database says that every key has spent on `day` and in its month."""
+    """What the database says that every key, and everybody, has spent on `day` and in its month."""
     rows = connection.execute(SPENT, {"day": day, "month": day[:7]})
-    return Counter({(key, period): int(nanodollars) for key, period, nanodollars in rows})
+    found = Counter({(key, period): int(nanodollars) for key, period, nanodollars in rows})
+    for period in (day, day[:7]):
+        found[EVERYBODY, period] = sum(amount for (_, of), amount in found.items() if of == period)
+    return found
 
 
 def write(connection: Connection, *, batch: Pending, keep: int = KEPT) -> None:
