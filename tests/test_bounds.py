@@ -1,4 +1,4 @@
-"""The README's table of bounds says what the code holds."""
+"""The guide's table of bounds says what the code holds."""
 import re
 from dataclasses import fields
 
@@ -16,7 +16,8 @@ from aioapp.web import bounds
 from aioapp.web.server import masking
 from tests.processes import ROOT
 
-TEXT = (ROOT / "README.md").read_text().partition("\n## Bounds\n")[2].partition("\n## ")[0]
+GUIDE = ROOT / "aioapp" / "pages" / "guide"
+TEXT = (GUIDE / "reference.md").read_text().partition("\n## Bounds\n")[2].partition("\n## ")[0]
 ROWS = {cells[0].strip(): cells[1].strip() for line in TEXT.splitlines()
         if len(cells := line.strip("|").split("|")) == 3}
 

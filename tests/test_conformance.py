@@ -23,6 +23,7 @@ from tests.contract import contract, events
 from tests.keyed import database, make_key, shown
 
 UNDOCUMENTED = (
+    ("GET", "/guide"), ("GET", "/guide/{page}"), ("GET", "/guide/assets/{name}"),
     ("GET", "/docs"), ("GET", "/redoc"), ("GET", "/docs/assets/{name}"), ("GET", "/openapi.json"), ("GET", "/admin"),
     ("GET", "/admin/assets/{name}"), ("GET", "/admin/session"), ("POST", "/admin/session"),
     ("POST", "/admin/session/end"), *[(method, "/v1/{tail}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")])

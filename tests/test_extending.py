@@ -17,7 +17,7 @@ from tests.conftest import start
 from tests.contract import Contract
 from tests.keyed import make_key, shown
 
-GUIDE = (Path(__file__).parent.parent / "docs-pending" / "extending.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parent.parent / "aioapp" / "pages" / "guide" / "extending.md").read_text(encoding="utf-8")
 SIMULATED = Settings(simulate=True, simulate_pace=0.0, shutdown_timeout=0.2)
 Own = Callable[[str], Any]
 

@@ -1,5 +1,6 @@
-"""The README keeps its word: its commands are taken, its code runs, its tables say what the code has."""
+"""The README and the guide keep their word: its commands are taken, its code runs, its tables say what the code has."""
 import asyncio
+import base64
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import time
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from configparser import RawConfigParser
@@ -32,6 +34,7 @@ from aioapp.settings import SettingError, Settings, flag_of, from_command_line, 
 from aioapp.simulator.server import create_simulator
 from aioapp.simulator.reserved import REFUSED, TROUBLED
 from aioapp.usage import DEFAULT_PRICES, parse_prices
+from aioapp.webhooks.signature import headers_of
 from tests.browser import find_chromium, open_browser
 from tests.conftest import Serve, start
 from tests.keyed import database, make_key
@@ -41,9 +44,11 @@ from tests.test_docs import chromium
 from tests.upstreams import BLOCK, END, START, Connection, delta, upstream
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "aioapp" / "pages" / "guide").glob("*.md"))
+README = "\n\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *PAGES))
+"""The README, and the guide's pages behind it."""
 ADDRESS = "127.0.0.1:8000"
-SERVE = ("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt . && "
+SERVE = ("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt -e . && "
          ".venv/bin/python -m aioapp --simulate")
 TEST = ("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt -e '.[test]' && "
         ".venv/bin/python -m pytest")
@@ -73,7 +78,8 @@ def fenced() -> Iterator[Block]:
 
 
 def blocks(language: str, *, where: Callable[[Block], bool] = lambda block: True) -> list[Block]:
-    found = [block for block in fenced() if block.language == language and where(block)]
+    found = list({block.code: block for block in reversed(list(fenced()))
+                  if block.language == language and where(block)}.values())[::-1]
     assert found, f"The README has no such {language} block"
     return found
 
@@ -83,12 +89,12 @@ def line_of(block: Block) -> str:
 
 
 def is_client(block: Block) -> bool:
-    return "create_app" not in block.code
+    return "create_app" not in block.code and "run_app" not in block.code
 
 
 def code_of(file: str) -> str:
     """The code of the block that the README tells to save as `file`."""
-    [block] = blocks("python", where=lambda block: re.findall(r"Save as `(\S+)`", block.before)[-1:] == [file])
+    [block] = blocks("python", where=lambda block: re.findall(r"Save as `(\S+)`", block.before[-800:])[-1:] == [file])
     return block.code
 
 
@@ -195,15 +201,20 @@ def test_nothing_is_claimed_of_the_real_claude_and_no_machine_of_ours_is_named()
     assert not re.search(r"pypi|npmjs|docker\.io|quay\.io", README, re.IGNORECASE)
 
 
-def test_every_link_leads_somewhere() -> None:
-    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
-    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert links
+def anchors(path: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.name))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")) if "://" not in link]
     for link in links:
         path, _, anchor = link.partition("#")
-        assert (ROOT / path).exists(), link
-        assert not anchor or anchor in anchors, link
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_the_floors_are_those_that_the_architecture_is_held_to() -> None:
@@ -331,7 +342,7 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 def command_lines() -> Iterator[list[str]]:
     """The arguments of every `python -m aioapp` in the README, in a shell's words or a container file's."""
     for line in re.findall(r"python -m aioapp( [^`\n]*)?$", README, re.MULTILINE):
-        yield shlex.split(line)
+        yield shlex.split(line.partition(" 2>&1")[0])
     for words in re.findall(r'^CMD (\[.*\])$', README, re.MULTILINE):
         yield json.loads(words)[3:]
 
@@ -725,7 +736,7 @@ async def test_the_gunicorn_line_serves(http: aiohttp.ClientSession, tmp_path: P
 
 
 async def test_the_unit_starts_what_exists_and_lets_the_server_stop_its_own_workers() -> None:
-    [block] = blocks("ini")
+    [block] = blocks("ini", where=lambda block: "[Unit]" in block.code)
     unit = RawConfigParser()
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # it is meant to be replaced; systemd tells case
     unit.read_string(block.code)
@@ -733,6 +744,30 @@ async def test_the_unit_starts_what_exists_and_lets_the_server_stop_its_own_work
     settings = from_command_line(shlex.split(service["ExecStart"])[3:], {})
     assert settings.workers > 1 and service["KillMode"] == "mixed"
     assert float(service["TimeoutStopSec"]) > settings.shutdown_timeout + 10
+
+
+def test_the_file_of_settings_is_one_that_the_server_takes(tmp_path: Path) -> None:
+    [block] = blocks("ini", where=lambda block: "[aioapp]" in block.code)
+    (tmp_path / "settings.ini").write_text(block.code)
+    settings = from_command_line(["--config", str(tmp_path / "settings.ini")], {})
+    assert (settings.workers, len(settings.cors_origins), len(settings.trusted_proxies)) == (4, 2, 2)
+
+
+async def test_the_receiver_of_alerts_takes_what_is_signed_and_nothing_else(
+        stack: AsyncExitStack, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    [block] = blocks("python", where=lambda block: "webhook-signature" in block.code)
+    secret = bytes(range(32))
+    monkeypatch.setenv("API_ALERT_WEBHOOK_SECRET", "whsec_" + base64.b64encode(secret).decode())
+    program: dict[str, Any] = {"__name__": "receiver"}
+    exec(compile(block.code, "receiver.py", "exec"), program)
+    app = web.Application()
+    app.router.add_post("/", program["alert"])
+    url = await start(app, stack)
+    for tampered, expected in ((b"", 204), (b" ", 401)):
+        body = b'{"type":"database.found"}'
+        headers = headers_of(body, id="msg_1", at=time.time(), secret=secret)
+        async with http.post(url, data=body + tampered, headers=headers) as response:
+            assert response.status == expected
 
 
 async def test_the_health_check_of_the_container_file_passes(serve: Serve) -> None:

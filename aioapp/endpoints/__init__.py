@@ -10,6 +10,7 @@ from aioapp.endpoints import auth_status, docs, health, root
 from aioapp.endpoints.admin import ADMIN
 from aioapp.endpoints.chat import CHAT
 from aioapp.endpoints.generate import GENERATE
+from aioapp.endpoints.guide import guide
 from aioapp.endpoints.metrics import METRICS
 from aioapp.endpoints.usage import USAGE
 from aioapp.endpoints.v1 import V1
@@ -29,7 +30,7 @@ def endpoints(operations: Sequence[Operation] = OPERATIONS, own: Sequence[Endpoi
     served = (*forms, websocket(operations, path="/ws/generate"), *V1,
               root.ROOT, health.HEALTH, health.READY, health.LIVE, auth_status.AUTH_STATUS, USAGE, METRICS,
               *ADMIN, *own)
-    return told_apart((*served, *docs.pages(served, operations)))
+    return told_apart((*served, *docs.pages(served, operations), *guide()))
 
 
 def told_apart(served: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
