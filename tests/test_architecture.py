@@ -259,7 +259,7 @@ COVERED = {
     "usage.ledger": "usage_ledger", "usage.rates": "usage_prices", "web.access.policy": "access_policy",
     "web.access_log": "telemetry_logs", "web.anthropic_errors": "relay", "web.cors": "cors",
     "web.error_responses": "middlewares", "web.middlewares": "middlewares", "web.operations.rest": "conformance",
-    "web.operations.relay": "relay", "web.operations.reply": "ask",
+    "web.openapi.introduction": "openapi", "web.operations.relay": "relay", "web.operations.reply": "ask",
     "web.operations.socket_request": "websocket", "web.pages": "docs", "web.refusal": "connection",
     "watched": "operators", "web.server.connection": "connection",
 }

@@ -131,9 +131,30 @@ async def test_swagger_ui_sends_a_request_and_shows_the_answer(serve: Serve, bro
     assert_clean(page, url)
 
 
+async def test_swagger_ui_keeps_the_key_of_a_tab_when_it_is_loaded_again_and_of_no_other(
+        serve: Serve, browser: Browser) -> None:
+    url = await serve()
+    page, shown = await browser.open_page(f"{url}/docs"), "ui.authSelectors.authorized().toJS().key?.value ?? null"
+    await page.wait_for("document.querySelector('.opblock')")
+    await page.evaluate("ui.authActions.authorizeWithPersistOption({key: {name: 'key', value: 'aio_mine', "
+                        "schema: {type: 'apiKey', in: 'header', name: 'X-API-Key'}}})")
+    await page.visit(f"{url}/docs")
+    await page.wait_for("document.querySelector('.opblock')")
+    assert await page.evaluate(shown) == "aio_mine"
+    other = await browser.open_page(f"{url}/docs")
+    await other.wait_for("document.querySelector('.opblock')")
+    assert await other.evaluate(f"[{shown}, localStorage.length]") == [None, 0]
+    await page.evaluate("ui.authActions.logoutWithPersistOption(['key'])")
+    await page.visit(f"{url}/docs")
+    await page.wait_for("document.querySelector('.opblock')")
+    assert await page.evaluate(shown) is None
+
+
 async def test_redoc_shows_the_operations(serve: Serve, browser: Browser) -> None:
     page = await browser.open_page(f"{(url := await serve())}/redoc")
     await page.wait_for("document.querySelector('h1').textContent.startsWith('aioapp')")
+    # It makes what is in the window alone.
+    await page.call("Emulation.setDeviceMetricsOverride", width=1280, height=4000, deviceScaleFactor=1, mobile=False)
     await page.click("[data-testid=show-more-operations]")  # of a tag, eight are shown unasked
     for *_, operation in contract().operations():
         place = f"#/{operation['tags'][0]}/{operation['operationId']}".lower()
