@@ -155,6 +155,10 @@ async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
     assert page.blocked == [] and not [asked for asked in page.requests if not asked.startswith((f"{url}/", "data:"))]
 
 
+AXE = """axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations
+  .filter(({impact}) => ["serious", "critical"].includes(impact))
+  .map(({id, nodes}) => `${id}: ${nodes.map(node => node.html.slice(0, 120)).join(" ")}`))"""
+"""The serious faults of accessibility that axe-core finds."""
 NESTED = """[...document.querySelectorAll('body *')].filter(element => element.checkVisibility()
   && /auto|scroll/.test(getComputedStyle(element).overflowY) && element.scrollHeight > element.clientHeight
   && element.matches(':not(select, input, .details dd)')).map(element => element.outerHTML.slice(0, 80))"""
@@ -224,6 +228,27 @@ async def test_a_lead_sees_a_key_near_its_budget_spend_it_and_be_refused_and_lif
         assert await page.evaluate(NESTED) == [], (width, scheme)
     failed = [line for line in page.console if "401" not in line]
     assert failed == page.blocked == []
+
+
+async def test_no_serious_fault_of_accessibility_is_found(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str, installed: Path) -> None:
+    make_key("near", usd=1.0, spent=0.9, note="for the fair", owner="ada@example.com")
+    url = await serve()
+    for model in ("claude-opus-5-5", "claude-haiku-5-5", "simulate-429"):
+        body = {"prompt": "Hi", "model": model}
+        async with http.post(f"{url}/api/generate", json=body, headers=shown(boss)) as response:
+            await response.read()
+    page = await browser.open_page(f"{url}/admin")
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelectorAll('#requests tbody').length >= 3")
+    await page.evaluate((installed / "node_modules" / "axe-core" / "axe.min.js").read_text() + "; 1")
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        await page.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        await page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        assert await page.evaluate(AXE) == [], (width, scheme)
+    await page.click("#new-key")
+    assert await page.evaluate(AXE) == []
 
 
 async def test_a_strict_budget_is_asked_for_with_a_check_and_needs_an_amount(
