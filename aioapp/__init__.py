@@ -40,7 +40,7 @@ HOMES = {
     "set_access": "web.access.policy",
 }
 """The module that defines each name that programs of your own import. It is loaded when the name is first asked for
-(PEP 562), so that `import aioapp` costs next to nothing. The README shows them at work."""
+(PEP 562), so that `import aioapp` costs next to nothing. The guide shows them at work."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The README's table of bounds says what the code holds."""
+"""The guide's table of bounds says what the code holds."""
 import re
 from dataclasses import fields
 
@@ -14,9 +14,9 @@ from aioapp.web import answers, fields as web_fields, schemas, validation
 from aioapp.web.operations import socket_session
 from aioapp.web import bounds
 from aioapp.web.server import masking
-from tests.processes import ROOT
+from tests.documents import GUIDE
 
-TEXT = (ROOT / "README.md").read_text().partition("\n## Bounds\n")[2].partition("\n## ")[0]
+TEXT = GUIDE["reference"].partition("\n## Bounds\n")[2].partition("\n## ")[0]
 ROWS = {cells[0].strip(): cells[1].strip() for line in TEXT.splitlines()
         if len(cells := line.strip("|").split("|")) == 3}
 

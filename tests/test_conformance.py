@@ -24,8 +24,9 @@ from tests.keyed import database, make_key, shown
 
 UNDOCUMENTED = (
     ("GET", "/docs"), ("GET", "/redoc"), ("GET", "/docs/assets/{name}"), ("GET", "/openapi.json"), ("GET", "/admin"),
-    ("GET", "/admin/assets/{name}"), ("GET", "/admin/session"), ("POST", "/admin/session"),
-    ("POST", "/admin/session/end"), *[(method, "/v1/{tail}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")])
+    ("GET", "/guide"), ("GET", "/guide/{page}"), ("GET", "/guide/assets/{name}"), ("GET", "/admin/assets/{name}"),
+    ("GET", "/admin/session"), ("POST", "/admin/session"), ("POST", "/admin/session/end"),
+    *[(method, "/v1/{tail}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")])
 COMPANIONS = ("HEAD", "OPTIONS")
 ASKED = [endpoint for endpoint in endpoints() if endpoint.tag == "Claude"]
 POSTS = [endpoint for endpoint in ASKED if endpoint.method == "POST"]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.keyed import make_key
-from tests.test_readme import Block, blocks, line_of, output_of
+from tests.documents import Block, blocks, line_of, output_of
 
 SCRIPTS = Path(__file__).parent / "node"
 NEEDED = ("package.json", "package-lock.json")

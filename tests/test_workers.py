@@ -27,7 +27,7 @@ ASK = {"prompt": "Hi", "max_tokens": 100}
 SIMULATED = ("--simulate", "--simulate-pace", "0", "--no-access-log")
 NUMBER = 4
 WINDOW = 1.0
-"""Seconds: what a killed worker may have lost, as the README states it."""
+"""Seconds: what a killed worker may have lost, as the guide states it."""
 SOON = 1.0
 """Seconds after which every worker knows of a key that was made or revoked."""
 

@@ -9,6 +9,7 @@ from aioapp.endpoints import auth_status, docs, health, root
 from aioapp.endpoints.admin import ADMIN
 from aioapp.endpoints.chat import CHAT
 from aioapp.endpoints.generate import GENERATE
+from aioapp.endpoints.guide import guide
 from aioapp.endpoints.metrics import METRICS
 from aioapp.endpoints.usage import USAGE
 from aioapp.endpoints.v1 import V1
@@ -27,4 +28,4 @@ def endpoints(operations: Sequence[Operation] = OPERATIONS) -> tuple[Endpoint, .
     served = (*forms, websocket(operations, path="/ws/generate"), *V1,
               root.ROOT, health.HEALTH, health.READY, health.LIVE, auth_status.AUTH_STATUS, USAGE, METRICS,
               *ADMIN)
-    return (*served, *docs.pages(served, operations))
+    return (*served, *docs.pages(served, operations), *guide())

@@ -1,12 +1,23 @@
-"""What is where: absolute URLs, as the caller reached the server."""
-from aiohttp import web
+"""What is where, as the caller reached the server: absolute URLs for programs, a page for people in a browser."""
+import re
+from html import escape
+
+from aiohttp import hdrs, web
 from marshmallow import Schema, fields
 from yarl import URL
 
 import aioapp
 from aioapp.errors import BadRequest
-from aioapp.web.peer import reached_at
+from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response
+from aioapp.web.negotiation import prefers
+from aioapp.web.pages import PAGES, STILL, html
+from aioapp.web.peer import reached_at
+
+HTML = "text/html"
+VARY = {"Vary": "Accept"}
+HINT = ("<p>This server has keys: put yours in the place of <code>aio_…</code>. "
+        'An administrator <a href="/guide/keys">makes one</a>.</p>')
 
 PLACES = {
     "docs": "/docs", "redoc": "/redoc", "openapi": "/openapi.json", "health": "/health", "auth_status": "/auth-status",
@@ -40,10 +51,23 @@ def described(base: URL) -> dict[str, object]:
 
 
 async def root(request: web.Request) -> web.Response:
-    return json_response(described(reached_at(request)))
+    base = reached_at(request)
+    if prefers(request.headers.get(hdrs.ACCEPT, ""), HTML, over="application/json"):
+        return front_door(base, keyless=request.app[SERVICES].authenticator.keyless)
+    return json_response(described(base), headers=VARY)
+
+
+def front_door(base: URL, *, keyless: bool) -> web.Response:
+    parts = {"version": aioapp.__version__, "url": escape(str(base.origin())),
+             "key": "" if keyless else " -H 'X-API-Key: aio_…'", "hint": "" if keyless else HINT}
+    frame = (PAGES / "guide" / "home.html").read_text(encoding="utf-8")
+    page = re.sub(r"<!-- (\w+) -->", lambda mark: parts[mark[1]], frame)
+    return html(page, policy=STILL, headers={**VARY, "Referrer-Policy": "no-referrer"})
 
 
 ROOT = Endpoint(
     name="root", path="/", handler=root, access="open", summary="What is where",
-    answers={200: {"application/json": RootAnswer}}, sample=described(URL("http://127.0.0.1:8000")),
+    description="A browser, which prefers HTML, gets a page that leads to all of it.",
+    answers={200: {"application/json": RootAnswer, HTML: {"type": "string", "examples": ["<!DOCTYPE html>"]}}},
+    sample=described(URL("http://127.0.0.1:8000")),
     errors=(BadRequest,))
