@@ -235,7 +235,7 @@ COVERED = {
     "credentials.claude_code": "credentials", "credentials.protocol": "credentials", "credentials.sdk": "credentials",
     "credentials.static": "credentials", "endpoints.admin.audit": "admin_audit",
     "endpoints.admin.usage": "admin_usage", "endpoints.auth_status": "conformance",
-    "endpoints.health": "conformance", "endpoints.metrics": "telemetry_metrics", "endpoints.v1.messages": "relay",
+    "endpoints.metrics": "telemetry_metrics", "endpoints.v1.messages": "relay",
     "endpoints.v1.models": "relay", "endpoints.v1.others": "relay", "endpoints.v1.passed": "relay",
     "endpoints.usage": "usage_endpoint", "endpoints.usage_schemas": "openapi", "keys.grants": "admin_keys",
     "keys.key_store": "store_keys", "keys.text": "cli_keys", "limits.allowance": "layers",
@@ -255,6 +255,7 @@ COVERED = {
     "web.error_responses": "middlewares", "web.middlewares": "middlewares", "web.operations.rest": "conformance",
     "web.operations.relay": "relay",
     "web.operations.socket_request": "websocket", "web.pages": "docs", "web.refusal": "connection",
+    "web.openapi.preface": "openapi",
     "web.server.connection": "connection",
 }
 """Modules that no test imports, each with the test that shows what it does."""

@@ -18,11 +18,17 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from aioapp.endpoints.health import ChecksAnswer
+from aioapp.messages.billing import Usage
 from aioapp.settings import from_command_line
+from aioapp.telemetry.metrics import Metrics
 from tests.browser import find_chromium, open_browser
 from tests.conftest import Serve
-from tests.documents import ADDRESS, EVERYTHING, PATIENCE, blocks, environment, needed, output_of, running
+from tests.documents import (
+    ADDRESS, EVERYTHING, PATIENCE, aioapp, blocks, environment, needed, output_of, running, table)
+from tests.generations import ended
 from tests.keyed import database, make_key
 from tests.test_admin_page import arrive, sign_in
 from tests.test_docs import chromium
@@ -179,3 +185,31 @@ async def test_the_simulator_runs_alone_and_the_server_runs_on_it(http: aiohttp.
         async with running(sys.executable, "-m", "aioapp", "--port", "0", "--no-access-log", **given) as url:
             async with http.post(f"{url}/api/generate", json={"prompt": "Count to 3"}) as response:
                 assert (await response.json())["response"] == "1, 2, 3"
+
+
+def test_every_metric_is_told_with_its_labels() -> None:
+    metrics = Metrics()
+    metrics.request(method="GET", path="/health", status=200, seconds=0.1)
+    metrics.generation(ended(usage=Usage(1, 1, 1, 1), nanodollars=1), model="claude-*")
+    metrics.overhead(0.1)
+    metrics.key_refused("web", "budget")
+    families = text_string_to_metric_families(metrics.render().decode())
+    held = {f"{family.name}{'_total' if family.type == 'counter' else ''}":
+            {label for sample in family.samples for label in sample.labels} - {"le"} for family in families}
+    told = {name: set() if labels == "none" else set(labels.split(", ")) for name, labels, _ in table("metric")}
+    assert told == held
+
+
+def test_every_check_of_health_is_told() -> None:
+    assert {row[0] for row in table("check")} == set(ChecksAnswer().fields)
+
+
+async def test_the_line_that_makes_a_backup_copies_a_database_in_use(serve: Serve, tmp_path: Path) -> None:
+    secret = make_key("web")
+    await serve()
+    [block] = blocks("sh", where=lambda block: "backup.db" in block.code)
+    program, *arguments, of, to = shlex.split(block.code)
+    assert (program, of, to) == (".venv/bin/python", "aioapp.db", "backup.db")
+    await output_of(sys.executable, *arguments, database(), tmp_path / to)
+    assert "web" in await aioapp(f".venv/bin/aioapp keys list --database {shlex.quote(str(tmp_path / to))}")
+    assert secret.encode() not in (tmp_path / to).read_bytes()

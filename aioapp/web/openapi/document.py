@@ -14,16 +14,11 @@ from aioapp.errors import AppError, ValidationFailed
 from aioapp.web.anthropic_errors import described as described_error, told
 from aioapp.web.endpoint import Access, Content, Endpoint, Shape
 from aioapp.web.middlewares import SANE_ID
+from aioapp.web.openapi.preface import PREFACE, TAGS
 from aioapp.web.openapi.streams import components
 from aioapp.web.operations.operation import Operation
 from aioapp.web.schemas import FAILED, INVALID, AnthropicErrorAnswer, ErrorAnswer, ValidationAnswer
 
-TAGS = (
-    {"name": "Claude", "description": "Ask Claude."},
-    {"name": "Anthropic", "description": "For programs that speak to Claude themselves."},
-    {"name": "Server", "description": "How the server is."},
-    {"name": "Administration", "description": "Keys and accounts, for admin keys."},
-)
 HEADERS: Mapping[str, Mapping[str, Any]] = {
     "X-Request-ID": {"description": "The request's name in the log: the caller's, if that is sane, else a new one.",
                      "required": True, "schema": {"type": "string", "pattern": f"^{SANE_ID.pattern}$"}},
@@ -54,7 +49,7 @@ def document(endpoints: Iterable[Endpoint], operations: Sequence[Operation]) -> 
     """The whole document but its servers; it is the same for the same endpoints."""
     spec = APISpec(
         title="aioapp", version=aioapp.__version__, openapi_version="3.1.0", plugins=[MarshmallowPlugin(named)],
-        info={"description": (aioapp.__doc__ or "").strip(), "license": {"name": "MIT", "identifier": "MIT"}},
+        info={"description": PREFACE, "license": {"name": "MIT", "identifier": "MIT"}},
         tags=list(TAGS))
     for name, header in HEADERS.items():
         spec.components.header(name, dict(header))
