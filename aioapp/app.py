@@ -10,10 +10,10 @@ from aiohttp import web
 
 from aioapp import startup
 from aioapp.credentials import Credentials, close, find_credentials, fixed
-from aioapp.endpoints import OPERATIONS, endpoints
+from aioapp.endpoints import OPERATIONS, endpoints as all_endpoints
 from aioapp.generation import Generate
 from aioapp.services import API, Services, open_services
-from aioapp.settings import LIFELINE, SettingError, Settings, from_environ
+from aioapp.settings import LIFELINE, SettingError, Settings, from_environ, log_format
 from aioapp.settings.location import database_path
 from aioapp.simulator.server import create_simulator
 from aioapp.telemetry import logs
@@ -21,25 +21,29 @@ from aioapp.web.access.policy import admitted, serve
 from aioapp.web.access.ratelimit_headers import tell_limits
 from aioapp.web.context import SERVICES
 from aioapp.web.cors import allow_origins
+from aioapp.web.endpoint import Endpoint
 from aioapp.web.event_stream import HEARTBEATS, Heartbeats
 from aioapp.web.middlewares import conforming, explained, identified, logged, stamp
 from aioapp.web.operations.large_bodies import LARGE_BODIES, LargeBodies
 from aioapp.web.operations.operation import Operation
 from aioapp.web.operations.websocket import SOCKET_SESSIONS, close_sockets
 from aioapp.web.bounds import Bounds, Deadlines
+from aioapp.web.proxies import PROXIES, Proxies
 from aioapp.web.server.runner import Runner
 
 log = logging.getLogger("aioapp.app")
 
 LARGEST_BODY = 2**20
+BOOT_ERROR = 3
+"""The status of a worker of gunicorn that could not start, with which gunicorn ends too."""
 BOUNDS = web.AppKey("bounds", Bounds)
 
 
 def create_app(
-        settings: Settings, *, operations: Sequence[Operation] = OPERATIONS, upstream: Generate | None = None,
-        credentials: Credentials | None = None, loopback: bool = False,
+        settings: Settings, *, operations: Sequence[Operation] = OPERATIONS, endpoints: Sequence[Endpoint] = (),
+        upstream: Generate | None = None, credentials: Credentials | None = None, loopback: bool = False,
 ) -> web.Application:
-    """The server as an aiohttp application.
+    """The server as an aiohttp application. `endpoints` are your own, beside ours.
 
     `upstream` and `credentials` stand in for Claude and for what the environment holds. `loopback` says that only this
     machine can reach the server; only then is a Claude Code login used.
@@ -48,10 +52,10 @@ def create_app(
         client_max_size=LARGEST_BODY, middlewares=[identified, logged, conforming, explained, admitted])
     app.on_response_prepare.append(stamp)
     app.on_response_prepare.append(tell_limits)
-    serve(app, endpoints(operations))
+    serve(app, all_endpoints(operations, endpoints))
     allow_origins(app, settings.cors_origins, credentials=settings.cors_credentials)
     app[SOCKET_SESSIONS], app[HEARTBEATS], app[LARGE_BODIES] = set(), Heartbeats(), LargeBodies()
-    app[BOUNDS] = bounds(settings)
+    app[BOUNDS], app[PROXIES] = bounds(settings), Proxies(settings.trusted_proxies)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         async with opened(settings, upstream=upstream, credentials=credentials, loopback=loopback) as app[SERVICES]:
@@ -97,14 +101,25 @@ async def create_runner() -> web.AppRunner:
 
     Whether gunicorn's socket is on loopback cannot be known here, so a Claude Code login is never used.
     """
-    settings = from_environ(os.environ)
-    logs.configure(settings)
+    try:
+        settings = from_environ(os.environ)
+        logs.configure(settings)
+        startup.check_prices(settings)
+    except SettingError as error:
+        raise SystemExit(refused(error)) from None
     try:
         await startup.check(settings, database_path(settings.database, os.environ), where=None)
     except SettingError as error:
         # This may be a worker in the place of one that ended; gunicorn would end with a second one that does not start.
         log.error("%s", error)
     return runner_of(create_app(settings))
+
+
+def refused(error: SettingError) -> int:
+    """Say it in one line. Gives the status by which gunicorn knows that it need not start another worker."""
+    logs.configure(Settings(log_format=log_format((), os.environ)))
+    log.critical("%s", error)
+    return BOOT_ERROR
 
 
 @asynccontextmanager

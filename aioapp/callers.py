@@ -1,5 +1,6 @@
 """Who asks, and what they may: values that the edge makes and every room behind it reads."""
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -7,6 +8,8 @@ from typing import Literal
 from aioapp.errors import Forbidden
 
 Period = Literal["day", "month"]
+NEAR = 80
+"""Per cent of a budget that are spent when it is near its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,13 @@ class Budget:
     nanodollars: int
     per: Period
     strict: bool = False
+
+    def is_near(self, spent: int) -> bool:
+        """Whether so much of it is spent, in nanodollars, that it is near its end."""
+        return spent * 100 >= self.nanodollars * NEAR
+
+    def is_spent(self, spent: int) -> bool:
+        return spent >= self.nanodollars
 
     def began(self, at: datetime) -> datetime:
         """When the period began in which `at` lies."""
@@ -60,6 +70,26 @@ class Spent:
     period: str
     nanodollars: int
     mark: object | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a key stands with its terms.
+
+    `spent` is in nanodollars, in the day and the month that run. `limited_at` is when a limit refused the key last,
+    `unpaid_at` when its budget did: None where that was not lately.
+    """
+
+    spent: Mapping[Period, int] = field(default_factory=dict)
+    limited_at: datetime | None = None
+    unpaid_at: datetime | None = None
+
+    def of(self, budget: Budget) -> int:
+        """Nanodollars that are spent of the budget."""
+        return self.spent.get(budget.per, 0)
+
+
+UNUSED = Standing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +140,10 @@ def matching(pattern: str) -> re.Pattern[str]:
 
 
 NOBODY = Caller(name="")
+EVERYBODY = "*"
+"""The name under which all callers' spending is added up, whether they have a key or not: no key can be called so."""
+
+
+def everybody(budget: Budget | None) -> Caller:
+    """All callers together, who have the budget of the whole server."""
+    return Caller(name=EVERYBODY, known=True, budget=budget)

@@ -4,6 +4,7 @@
     ├── BadRequest              400  Claude, or we, could not take the request
     ├── Unauthorized            401  no key, or none that we know
     ├── BudgetSpent             402  the key's budget
+    │   └── ServerBudgetSpent        the budget of the whole server
     ├── Forbidden               403  the key, or the page that asks, may not do this
     ├── NotFound                404  nothing has this name
     ├── RequestTimeout          408  the request did not come whole in time
@@ -83,6 +84,10 @@ class Unauthorized(AppError):
 
 class BudgetSpent(AppError):
     status, title = 402, "The key's budget is spent"
+
+
+class ServerBudgetSpent(BudgetSpent):
+    title = "The server's budget is spent"
 
 
 class Forbidden(AppError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aioapp.background import running
-from aioapp.callers import Limits
+from aioapp.callers import Caller, Limits, everybody
 from aioapp.credentials import Credentials
 from aioapp.generation import Admission, Call, Generate, call_for, compose
 from aioapp.keys import Keyring
@@ -15,6 +15,7 @@ from aioapp.keys.authenticator import Authenticator
 from aioapp.keys.key_store import KeyStore
 from aioapp.layers import Drain, budgeted, drained, metered, observed, timed
 from aioapp.limits import Allowance
+from aioapp.limits.server_budget import held_to
 from aioapp.messages.prompt import Prompt
 from aioapp.settings import Settings
 from aioapp.settings.location import database_path
@@ -28,6 +29,7 @@ from aioapp.upstream.retries import Retries
 from aioapp.upstream.session import open_transport
 from aioapp.usage import DEFAULT_PRICES, Ledger, Prices, parse_prices
 from aioapp.usage.usage_store import UsageStore
+from aioapp.watched import Watched
 
 API = "https://api.anthropic.com"
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -37,7 +39,8 @@ log = logging.getLogger("aioapp.app")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`origins` are those whose pages may call, `passing` is None where something stands in for Claude.
+    """`everybody` has the server's own budget, if there is one. `origins` are those whose pages may call, `passing` is
+    None where something stands in for Claude.
 
     In seconds: `total_timeout`, `heartbeat`, after which a silent stream gets a comment, `ping`, after which a silent
     socket gets one, and `introduction`, within which a caller shows its key on a socket or in the form to sign in.
@@ -50,6 +53,7 @@ class Services:
     allowance: Allowance
     keys: KeyStore
     usage: UsageStore
+    everybody: Caller
     ledger: Ledger
     prices: Prices
     metrics: Metrics
@@ -61,6 +65,7 @@ class Services:
     ping: float = 30.0
     introduction: float = 10.0
     debug: bool = False
+    simulated: bool = False
     log_probes: bool = False
 
     def call(self, prompt: Prompt, *, live: bool, admission: Admission) -> tuple[Call, tuple[str, ...]]:
@@ -83,36 +88,46 @@ async def open_services(
     `base_url` is Claude's, `upstream` stands in for it; with `create` the database is made where there is none.
     """
     async with AsyncExitStack() as stack:
-        passing = None
-        if upstream is None:
-            url = base_url or credentials.base_url or API
-            transport = await stack.enter_async_context(open_transport(
-                url, connections=settings.connections, timeout=settings.connect_timeout))
-            upstream = Claude(
-                transport=transport, credentials=credentials, retries=Retries(sleep=asyncio.sleep),
-                idle_timeout=settings.idle_timeout).generate
-            passing = Passing(transport=transport, credentials=credentials, silence=settings.idle_timeout)
+        generate, passing = (upstream, None) if upstream is not None else await stack.enter_async_context(
+            open_claude(settings, credentials=credentials, url=base_url or credentials.base_url or API))
         store: Store = await stack.enter_async_context(
-            open_store(database_path(settings.database, environ), create=create))
-        keyring, ledger = Keyring(store.keys), Ledger(store.usage, keep_prompts=settings.keep_prompts)
+            open_store(database_path(settings.database, environ), create=create, simulated=settings.simulate,
+                       keep_requests=settings.keep_requests))
+        whole = everybody(settings.server_budget)
+        allowance, keyring = held_to(store.allowance, whole), Keyring(store.keys)
+        ledger = Ledger(store.usage, keep_prompts=settings.keep_prompts, everybody=whole)
         await keyring.refresh()
         stack.push_async_callback(ledger.close)
         for work in (keyring.run, ledger.run, store.run):
             await stack.enter_async_context(running(work))
         metrics, drain = Metrics(shared=folder(environ.get(METRICS_FOLDER))), Drain()
         prices = parse_prices(settings.prices) if settings.prices else DEFAULT_PRICES
+        watched = Watched(store=store, keyring=keyring, credentials=credentials, everybody=whole)
+        alerting = await stack.enter_async_context(watched.told(metrics, settings))
 
         layers = (
-            observed(began=lambda generation: metrics.in_flight(+1),
-                     ended=(refunding(store.allowance), counting(metrics, prices.name), accounting(ledger))),
-            drained(drain), budgeted(allowance=store.allowance, prices=prices), metered, timed)
+            observed(began=lambda generation: metrics.in_flight(+1), ended=(
+                refunding(allowance), counting(metrics, prices.name), accounting(ledger), *alerting)),
+            drained(drain), budgeted(allowance=allowance, prices=prices), metered, timed)
         yield Services(
-            generate=compose(upstream, *layers), passing=passing, credentials=credentials,
-            allowance=store.allowance, keys=store.keys, usage=store.usage, ledger=ledger, prices=prices,
+            generate=compose(generate, *layers), passing=passing, credentials=credentials,
+            allowance=allowance, keys=store.keys, usage=store.usage, everybody=whole, ledger=ledger, prices=prices,
             metrics=metrics, drain=drain, model=settings.model,
             authenticator=Authenticator(keyring=keyring, anonymous=anonymous(settings), open=settings.allow_anonymous),
             origins=frozenset(settings.cors_origins), total_timeout=settings.total_timeout, debug=settings.debug,
-            log_probes=settings.log_probes)
+            simulated=settings.simulate, log_probes=settings.log_probes)
+
+
+@asynccontextmanager
+async def open_claude(
+        settings: Settings, *, credentials: Credentials, url: str) -> AsyncIterator[tuple[Generate, Passing]]:
+    """The way to Claude: what generates, and what passes on other questions as they came."""
+    async with open_transport(
+            url, connections=settings.connections, timeout=settings.connect_timeout) as transport:
+        claude = Claude(transport=transport, credentials=credentials, retries=Retries(sleep=asyncio.sleep),
+                        idle_timeout=settings.idle_timeout)
+        yield claude.generate, Passing(
+            transport=transport, credentials=credentials, silence=settings.idle_timeout)
 
 
 def anonymous(settings: Settings) -> Limits:

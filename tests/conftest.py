@@ -13,6 +13,7 @@ from aioapp.app import create_app, runner_of
 from aioapp.credentials import fixed
 from aioapp.settings import Settings
 from aioapp.web.context import SERVICES
+from tests.node_modules import modules
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,12 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """The folder where the scripts for Node are, beside what they import."""
+    return modules()
 
 
 class Serve(Protocol):

@@ -52,7 +52,7 @@ class Contract:
             assert not content
         elif response.content_type == EVENTS:
             self.check_events(await response.text(), content[EVENTS]["schema"])
-        elif response.content_type == "text/plain":
+        elif response.content_type in ("text/plain", "text/csv"):
             self.check(await response.text(), content[response.content_type]["schema"])
         else:
             self.check(await response.json(), content[response.content_type]["schema"])

@@ -12,6 +12,7 @@ from aioapp.money import NANO
 from aioapp.keys import Key
 from aioapp.settings.location import database_path
 from aioapp.store.embedded import keys as table
+from aioapp.store.embedded import simulated_beside
 from aioapp.store.embedded import usage_table
 from aioapp.store.embedded.database import connect, transacted
 from aioapp.usage.buffer import Pending
@@ -25,9 +26,15 @@ def database() -> Path:
     return database_path(None, os.environ)
 
 
+def accounts() -> Path:
+    """Where such a server keeps what was used, if its Claude is simulated."""
+    return simulated_beside(database())
+
+
 def make_key(
         name: str = "web", *, usd: float | None = None, strict: bool = False, spent: float = 0.0, **terms: Any) -> str:
-    """A new key; gives what its holder shows. `usd` is its budget for a day, of which so much is `spent`."""
+    """A new key; gives what its holder shows. `usd` is its budget for a day, of which so much is `spent`, with a
+    simulated Claude too."""
     limits = Limits(**{term: terms.pop(term) for term in LIMITS & set(terms)})
     budget = None if usd is None else Budget(nanodollars=round(usd * NANO), per="day", strict=strict)
     at = terms.pop("at", datetime.now(UTC))
@@ -37,7 +44,9 @@ def make_key(
             used = Pending()
             used.add(ended(Caller(name=name, known=True), round(spent * NANO)), at=at.isoformat(), model=SONNET,
                      prompt=None)
-            transacted(connection, partial(usage_table.write, batch=used))
+            with closing(connect(accounts(), create=True)) as simulated:
+                for books in (connection, simulated):
+                    transacted(books, partial(usage_table.write, batch=used))
         return transacted(connection, lambda held: table.create(held, key, at=at))
 
 

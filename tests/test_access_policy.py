@@ -1,5 +1,6 @@
 """Closed by default, open by name: who is let in, and what is told to who is not."""
 import asyncio
+import json
 import statistics
 import threading
 import time
@@ -18,10 +19,12 @@ from aioapp.app import create_app
 from aioapp.keys import Keyring
 from aioapp.settings import Settings
 from aioapp.store.embedded.key_store import EmbeddedKeys
+from aioapp.telemetry.logs import OneLine, OneObject
 from aioapp.web.context import SERVICES
 from aioapp.web.peer import network_of
 from tests.conftest import Serve, start
 from tests.keyed import make_key, revoke, shown
+from tests.processes import until
 
 OPEN = ("/", "/health", "/health/ready", "/health/live", "/docs", "/docs/assets/{name}", "/redoc", "/openapi.json",
         "/api/hello")
@@ -370,3 +373,48 @@ async def test_metrics_are_for_this_machine_and_for_admin_keys(
     assert await status(**far) == 401
     assert await status(**far, X_API_Key=caller) == 403
     assert await status(**far, X_API_Key=admin) == 200
+
+
+OURS, EVIL = "https://ours.example", "https://evil.example"
+NAMED: dict[str, tuple[str, str, dict[str, str], str | None]] = {
+    "a page that may call": ("GET", "/health", {"Origin": OURS}, None),
+    "a page that may not": ("GET", "/health", {"Origin": EVIL}, f"origin {EVIL}"),
+    "a page that asks whether it may": ("OPTIONS", "/api/generate", {
+        "Origin": EVIL, "Access-Control-Request-Method": "POST"}, f"origin {EVIL}"),
+    "a page of nowhere": ("GET", "/nonesuch", {"Origin": "null"}, "origin null"),
+    "a page that opens a socket": ("GET", "/ws/generate", {"Origin": EVIL, **HANDSHAKE}, f"origin {EVIL}"),
+    "a page of this server": ("GET", "/health", {"Origin": "http://a.localhost", "Host": "a.localhost"}, None),
+    "a name that is none of loopback": ("GET", "/health", {"Host": "evil.example:80"}, "host evil.example:80"),
+    "no name": ("GET", "/health", {"Host": ""}, "host "),
+    "a name that is long": ("GET", "/health", {"Host": 5000 * "x"}, "host " + 300 * "x"),
+    "an origin that is a line": (
+        "GET", "/health", {"Origin": "x\x85INFO \u202eforged"}, "origin x\\x85INFO \\u202eforged"),
+}
+
+
+async def test_a_refused_origin_or_host_is_named_in_the_log_and_forges_no_line(
+        serve: Serve, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
+    url, forms = await serve(cors_origins=(OURS,)), (OneLine(), OneObject())
+    caplog.set_level("DEBUG", "aioapp.requests")
+    for method, path, headers, named in NAMED.values():
+        caplog.clear()
+        async with http.request(method, url + path, headers=headers):
+            pass
+        await until(lambda: caplog.records)
+        line, json_line = (form.format(caplog.records[-1]) for form in forms)
+        assert line.isprintable() and line.partition(" refused ")[2] == (named or "")
+        said = json.loads(json_line).get("refused")
+        assert said == (named and named.encode().decode("unicode_escape")) or "forged" in said
+
+
+async def test_a_page_from_elsewhere_that_brings_the_administrators_cookie_is_named_too(
+        serve: Serve, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture) -> None:
+    make_key("boss", admin=True)
+    url, headers = await serve(), {"Origin": EVIL, "Cookie": "aioapp_admin=x"}
+    caplog.set_level("INFO", "aioapp.requests")
+    for more in ({}, {"Host": "a b"}):
+        caplog.clear()
+        async with http.get(f"{url}/admin/keys", headers={**headers, **more}) as response:
+            assert response.status == (400 if more else 401)
+        await until(lambda: caplog.records)
+        assert caplog.records[-1].getMessage().endswith(f" refused origin {EVIL}")

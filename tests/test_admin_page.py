@@ -22,7 +22,7 @@ from aioapp.store.embedded.keys import stamp
 from tests.browser import Browser, Page, find_chromium, open_browser
 from tests.conftest import Serve, start, with_services
 from tests.generations import Clock, ended, ledger_at
-from tests.keyed import database, make_key, revoke, shown
+from tests.keyed import accounts, database, make_key, revoke, shown
 from tests.processes import PATIENCE
 from tests.test_docs import chromium
 
@@ -134,8 +134,9 @@ async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
     for expected in (200, 200, 200, 429):
         async with http.post(f"{url}/api/generate", json={"prompt": "Hi"}, headers=shown(secret)) as response:
             assert response.status == expected
-    await page.wait_for("document.querySelectorAll('#requests tbody').length === 3")  # it looks every ten seconds
-    assert await text(page, "#total-requests") == await text(page, "#by-key tr[data-id=web] [data-of=requests]") == "3"
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 5")  # it looks every ten seconds
+    await page.wait_for("document.querySelector('#total-requests').textContent === '3'")
+    assert await text(page, "#by-key tr[data-id=web] [data-of=requests]") == "3"
     assert await text(page, "#total-cost") == await text(page, "#by-key tr[data-id=web] [data-of=cost]") != "$0"
     assert await page.evaluate("+[...document.querySelectorAll('#by-day .day')].at(-1).getAttribute('height')") > 0
 
@@ -152,6 +153,102 @@ async def test_an_administrator_makes_a_key_sees_it_used_renews_it_and_ends_it(
     failed = [re.sub(r".* status of (\d+) .* ", r"\1 ", line.replace(url, "")) for line in page.console]
     assert failed == ["401 /admin", "401 /admin/session", "403 /admin/session", "401 /admin"]
     assert page.blocked == [] and not [asked for asked in page.requests if not asked.startswith((f"{url}/", "data:"))]
+
+
+AXE = """axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations
+  .filter(({impact}) => ["serious", "critical"].includes(impact))
+  .map(({id, nodes}) => `${id}: ${nodes.map(node => node.html.slice(0, 120)).join(" ")}`))"""
+"""The serious faults of accessibility that axe-core finds."""
+NESTED = """[...document.querySelectorAll('body *')].filter(element => element.checkVisibility()
+  && /auto|scroll/.test(getComputedStyle(element).overflowY) && element.scrollHeight > element.clientHeight
+  && element.matches(':not(select, input, .details dd)')).map(element => element.outerHTML.slice(0, 80))"""
+
+
+async def test_a_lead_sees_a_key_near_its_budget_spend_it_and_be_refused_and_lifts_the_budget(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
+    url = await serve()
+    page = await browser.open_page(f"{url}/admin")
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelector('#status').textContent === 'Nothing is wrong.'")
+
+    await page.click("#new-key")
+    await page.evaluate("document.querySelector('#preset').value = 'trial';"
+                        "document.querySelector('#preset').dispatchEvent(new Event('change', {bubbles: true}))")
+    await page.type("[name=name]", "web")
+    await page.click("#create-yes")
+    await page.wait_for("document.querySelector('#secret').textContent")
+    call, variables = await text(page, "#use-curl"), await text(page, "#use-env")
+    secret = await new_secret(page)
+    assert f"-H 'X-API-Key: {secret}'" in call and variables.endswith(f"ANTHROPIC_AUTH_TOKEN={secret}")
+    assert call.startswith(f"curl {url}/api/generate ") and f"ANTHROPIC_BASE_URL={url} " in variables
+
+    async def generate() -> int:
+        body = {"prompt": "count to 30", "max_tokens": 100}
+        async with http.post(f"{url}/api/generate", json=body, headers=shown(secret)) as response:
+            return response.status
+
+    async def budget(usd: float | str) -> None:
+        await page.wait_for("document.querySelector('#keys tr[data-key=web] .edit')")
+        await page.click("#keys tr[data-key=web] .edit")
+        await page.evaluate("document.querySelector('[name=\"budget.usd\"]').value = ''")
+        await page.type('[name="budget.usd"]', str(usd))
+        await page.click("#create-yes")
+        await page.wait_for("!document.querySelector('#create').open")
+
+    async def becomes(state: str) -> None:
+        await page.wait_for(f"document.querySelector('#keys tr[data-key=web]').dataset.state === '{state}'")
+
+    assert await generate() == 200
+    async with http.get(f"{url}/admin/keys/web", headers=shown(boss)) as response:
+        spent = (await response.json())["key"]["spent_usd"]
+    await budget(round(spent * 1.2, 9))
+    await becomes("near_budget")
+    assert await text(page, "#keys tr[data-key=web] .state") == "near budget"
+    await budget(round(spent, 9))
+    await becomes("spent")
+    assert await generate() in (400, 402)
+    await page.click("[name=days][value='7']")  # it looks again
+    await page.wait_for("document.querySelector('#status a[href*=refused]')")
+    assert await text(page, "#status a[href*=refused]") == "1 refused today"
+    await page.click("#status a[href*=refused]")
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 1")
+    assert await text(page, "#requests [data-of=outcome]") == "refused"
+    assert await page.evaluate("document.querySelector('#filters').outcome.value") == "refused"
+    await budget("")
+    await becomes("active")
+    assert await generate() == 200
+    await page.evaluate("history.back()")
+    await page.wait_for("document.querySelectorAll('#requests tbody').length === 3")
+
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "dark"), (390, "light")):
+        await page.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        await page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, scheme)
+        assert await page.evaluate(NESTED) == [], (width, scheme)
+    failed = [line for line in page.console if "401" not in line]
+    assert failed == page.blocked == []
+
+
+async def test_no_serious_fault_of_accessibility_is_found(
+        serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str, installed: Path) -> None:
+    make_key("near", usd=1.0, spent=0.9, note="for the fair", owner="ada@example.com")
+    url = await serve()
+    for model in ("claude-opus-5-5", "claude-haiku-5-5", "simulate-429"):
+        body = {"prompt": "Hi", "model": model}
+        async with http.post(f"{url}/api/generate", json=body, headers=shown(boss)) as response:
+            await response.read()
+    page = await browser.open_page(f"{url}/admin")
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelectorAll('#requests tbody').length >= 3")
+    await page.evaluate((installed / "node_modules" / "axe-core" / "axe.min.js").read_text() + "; 1")
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        await page.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        await page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        assert await page.evaluate(AXE) == [], (width, scheme)
+    await page.click("#new-key")
+    assert await page.evaluate(AXE) == []
 
 
 async def test_a_strict_budget_is_asked_for_with_a_check_and_needs_an_amount(
@@ -181,6 +278,8 @@ async def test_a_keys_terms_are_changed_in_a_form_that_sends_what_was_changed_al
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
     end = datetime(2027, 1, 31, 12, 30, 15, tzinfo=UTC)
     make_key("web", usd=2e-9, strict=True, concurrency=4, models=("a", "b*"), expires_at=end, note="n", owner="o")
+    make_key("day", expires_at=datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC))
+    make_key("old", expires_at=datetime(2027, 2, 1, tzinfo=UTC))
     url = await serve()
 
     async def told() -> dict[str, object]:
@@ -195,6 +294,8 @@ async def test_a_keys_terms_are_changed_in_a_form_that_sends_what_was_changed_al
     await sign_in(page, boss)
     row = "#keys tr[data-key=web]"
     await page.click(f"{row} .edit")
+    for name in ("day", "old"):
+        assert await text(page, f"#keys tr[data-key={name}] [data-of=expires]") == "Jan 31, 2027"
     assert await text(page, "#create-title") == "Edit web" and await text(page, "#create-yes") == "Save"
     assert await page.evaluate("Object.fromEntries(new FormData(document.querySelector('#create-key')))") == {
         "name": "", "requests_per_minute": "", "tokens_per_minute": "", "concurrency": "4", "budget.usd": "2e-9",
@@ -250,12 +351,13 @@ async def test_an_administrator_with_less_is_told_in_the_form_that_it_cannot_gra
 
 
 async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         for model in ("claude-opus-5-5", "claude-opus-9"):
             ledger.add(ended(nanodollars=3 * 10**8, model=model))
         await ledger.close()
     page = await browser.open_page(f"{await serve()}/admin")
     await sign_in(page, boss)
+    await page.wait_for("document.querySelector('#simulated').checkVisibility()")
     await page.wait_for("document.querySelectorAll('#by-model tbody tr').length === 2")
     rows = await page.evaluate("""[...document.querySelectorAll('#by-model tbody tr')].map(row => {
         const cost = row.querySelector('[data-of=cost]'); return [row.dataset.id, cost.textContent, cost.title] })""")
@@ -267,7 +369,7 @@ async def test_a_cost_that_is_a_guess_is_marked(serve: Serve, browser: Browser, 
 
 async def test_what_strangers_call_things_stays_text(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC)), keep_prompts=True) as (ledger, _):
         for evil in EVILS:
             record = ended(Caller(name=evil, known=True), 10**6, model=evil, outcome="failed", error=evil,
                            request_id=evil, text=evil)
@@ -280,7 +382,7 @@ async def test_what_strangers_call_things_stays_text(
         assert response.status == 200
     page = await browser.open_page(f"{url}/admin")
     await sign_in(page, boss)
-    await page.wait_for("document.querySelectorAll('#requests tbody').length")
+    await page.wait_for("document.querySelector('#requests tbody') && document.querySelector('#by-key tbody tr')")
     for css in ("#by-key [data-of=name]", "#by-model [data-of=name]", *(
             f"#requests [data-of={of}]" for of in ("key", "model", "prompt", "error", "stop", "id"))):
         said = await page.evaluate(f"[...document.querySelectorAll('{css}')].map(place => place.textContent)")
@@ -304,7 +406,7 @@ async def test_what_strangers_call_things_stays_text(
 
 async def test_the_page_fits_a_phone_and_is_dark_where_the_reader_wants_that(
         serve: Serve, browser: Browser, boss: str) -> None:
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         ledger.add(ended(
             Caller(name=64 * "w", known=True), 10**15, model=200 * "m", error=200 * "e", request_id=100 * "i"))
         await ledger.close()

@@ -11,12 +11,12 @@ from aioapp.endpoints.root import PLACES
 
 HOUSE = Path(aioapp.__file__).parent
 FLOORS = [
-    {"errors", "callers", "money"},
+    {"errors", "callers", "money", "webhooks"},
     {"messages", "settings"},
     {"generation"},
-    {"background", "credentials", "keys", "limits", "usage"},
+    {"alerts", "background", "credentials", "keys", "limits", "usage"},
     {"store", "telemetry", "upstream"},
-    {"layers"},
+    {"layers", "watched"},
     {"services"},
     {"web"},
     {"endpoints"},
@@ -27,7 +27,8 @@ FLOORS = [
 ]
 APART = {"simulator"}
 KNOWS_WEB = {"web", "endpoints", "app", "cli", *APART}
-KNOWS_SETTINGS = {"__init__", "services", "settings", "app", "cli", "startup", "telemetry", "extend"}
+KNOWS_SETTINGS = {"__init__", "services", "settings", "app", "cli", "startup", "telemetry", "watched",
+                  "extend"}
 KNOWS_ENVIRONMENT = {"app", "cli", "credentials"}
 MODULES = sorted(HOUSE.rglob("*.py"))
 
@@ -230,33 +231,37 @@ def test_no_two_modules_have_one_name() -> None:
 
 
 COVERED = {
+    "alerts.opening": "operators",
     "cli.bench.measure": "cli_bench", "cli.bench.permission": "cli_bench", "cli.bench.servers": "cli_bench",
     "cli.key_commands": "cli_keys", "cli.key_options": "cli_keys", "cli.sockets": "cli_serve",
+    "cli.supervisor.retirement": "cli_supervisor_replacement",
     "credentials.claude_code": "credentials", "credentials.protocol": "credentials", "credentials.sdk": "credentials",
     "credentials.static": "credentials", "endpoints.admin.audit": "admin_audit",
-    "endpoints.admin.usage": "admin_usage", "endpoints.auth_status": "conformance",
-    "endpoints.metrics": "telemetry_metrics", "endpoints.v1.messages": "relay",
+    "endpoints.admin.requests": "admin_usage", "endpoints.admin.usage": "admin_usage",
+    "endpoints.auth_status": "conformance",
+    "endpoints.health": "conformance", "endpoints.metrics": "telemetry_metrics", "endpoints.v1.messages": "relay",
     "endpoints.v1.models": "relay", "endpoints.v1.others": "relay", "endpoints.v1.passed": "relay",
     "endpoints.usage": "usage_endpoint", "endpoints.usage_schemas": "openapi", "keys.grants": "admin_keys",
     "keys.key_store": "store_keys", "keys.text": "cli_keys", "limits.allowance": "layers",
-    "settings.parsing": "settings", "simulator.admission": "simulator_admission",
+    "settings.parsing": "settings", "settings.reading": "settings", "settings.table": "settings",
+    "simulator.admission": "simulator_admission",
     "simulator.answers": "simulator_answers", "simulator.checks": "simulator_checks",
     "simulator.errors": "simulator_checks", "simulator.handlers": "simulator", "simulator.shapes": "simulator_shapes",
-    "simulator.tools": "simulator_tools", "simulator.wire": "simulator_streams", "startup": "outages",
+    "simulator.tools": "simulator_tools", "simulator.wire": "simulator_streams",
     "store.embedded.board.budgets": "limits_budgets",
     "store.embedded.board.faults": "store_board_faults", "store.embedded.board.locks": "store_board_processes",
     "store.embedded.board.rules": "limits",
     "store.embedded.errors": "outages", "store.embedded.outages": "outages",
     "store.embedded.usage_table": "usage_ledger",
+    "telemetry.vitals": "operators",
     "telemetry.histogram": "telemetry_metrics", "telemetry.series": "telemetry_metrics",
     "upstream.error_mapping": "upstream", "upstream.passing": "relay", "upstream.relayed": "relay",
     "usage.ledger": "usage_ledger", "usage.rates": "usage_prices", "web.access.policy": "access_policy",
     "web.access_log": "telemetry_logs", "web.anthropic_errors": "relay", "web.cors": "cors",
     "web.error_responses": "middlewares", "web.middlewares": "middlewares", "web.operations.rest": "conformance",
-    "web.operations.relay": "relay",
+    "web.openapi.introduction": "openapi", "web.operations.relay": "relay", "web.operations.reply": "ask",
     "web.operations.socket_request": "websocket", "web.pages": "docs", "web.refusal": "connection",
-    "web.openapi.preface": "openapi",
-    "web.server.connection": "connection",
+    "watched": "operators", "web.server.connection": "connection",
 }
 """Modules that no test imports, each with the test that shows what it does."""
 

@@ -14,9 +14,10 @@ from aioapp.web import answers, fields as web_fields, schemas, validation
 from aioapp.web.operations import socket_session
 from aioapp.web import bounds
 from aioapp.web.server import masking
-from tests.documents import GUIDE
+from tests.processes import ROOT
 
-TEXT = GUIDE["reference"].partition("\n## Bounds\n")[2].partition("\n## ")[0]
+GUIDE = ROOT / "aioapp" / "pages" / "guide"
+TEXT = (GUIDE / "reference.md").read_text().partition("\n## Bounds\n")[2].partition("\n## ")[0]
 ROWS = {cells[0].strip(): cells[1].strip() for line in TEXT.splitlines()
         if len(cells := line.strip("|").split("|")) == 3}
 

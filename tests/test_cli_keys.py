@@ -63,6 +63,14 @@ def test_a_key_is_printed_alone_and_what_it_may_beside_it(keys: Keys) -> None:
     assert created.err == f"{ONCE} web: any model, no budget, no end.\n"
 
 
+@pytest.mark.parametrize(("end", "shown"), [
+    ("2027-01-31", "2027-01-31"), ("2027-02-01T00:00:00Z", "2027-01-31"), ("2027-02-01T01:00:00+01:00", "2027-01-31"),
+    ("2027-01-31T12:00:00Z", "2027-01-31 12:00:00 UTC"), ("2027-01-31T00:00:00+01:00", "2027-01-30 23:00:00 UTC")])
+def test_a_last_day_is_shown_as_that_day(keys: Keys, end: str, shown: str) -> None:
+    assert keys("create", "web", "--expires", end).err == f"{ONCE} web: any model, no budget, until {shown}.\n"
+    assert f" {shown} " in keys("list").out
+
+
 def test_every_term_can_be_said(keys: Keys) -> None:
     created = keys(
         "create", "web", "--requests-per-minute", "60", "--tokens-per-minute", "1000", "--concurrency", "4",
@@ -71,14 +79,15 @@ def test_every_term_can_be_said(keys: Keys) -> None:
     assert created.secret
     assert created.err == (
         f"{ONCE} web: models claude-sonnet-* claude-haiku-*, requests per minute 60, tokens per minute 1000, "
-        "concurrency 4, $2.500000001 a day, until 2027-02-01 00:00:00 UTC, admin.\n")
+        "concurrency 4, $2.500000001 a day, until 2027-01-31, admin.\n")
     told = json.loads(keys("show", "web", "--json").out)
     assert told.pop("today") == told.pop("month")
     assert told == {
         "name": "web", "admin": True,
         "limits": {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrency": 4},
-        "budget": {"usd": 2.500000001, "per": "day", "strict": False}, "models": ["claude-sonnet-*", "claude-haiku-*"],
-        "created_at": "2026-11-23T09:30:00+00:00", "expires_at": "2027-02-01T00:00:00+00:00", "revoked_at": None,
+        "budget": {"usd": 2.500000001, "per": "day", "strict": False}, "spent_usd": 0.0,
+        "models": ["claude-sonnet-*", "claude-haiku-*"],
+        "created_at": "2026-11-23T09:30:00+00:00", "expires_at": "2027-01-31T23:59:59+00:00", "revoked_at": None,
         "last_used_at": None, "state": "active", "note": "for the fair", "owner": "ada@example.com"}
 
 
@@ -89,10 +98,10 @@ CHANGES: dict[tuple[str, ...], dict[str, object]] = {
     ("--budget", "10"): {"budget": {"usd": 10.0, "per": "day", "strict": True}},
     ("--per", "month"): {"budget": {"usd": 5.0, "per": "month", "strict": True}},
     ("--no-strict-budget",): {"budget": {"usd": 5.0, "per": "day", "strict": False}},
-    ("--no-budget",): {"budget": None},
+    ("--no-budget",): {"budget": None, "spent_usd": None},
     ("--models", "b*", "c"): {"models": ["b*", "c"]},
     ("--no-models",): {"models": ["*"]},
-    ("--expires", "2027-02-28"): {"expires_at": "2027-03-01T00:00:00+00:00"},
+    ("--expires", "2027-02-28"): {"expires_at": "2027-02-28T23:59:59+00:00"},
     ("--no-expires",): {"expires_at": None},
     ("--admin",): {"admin": True},
     ("--note", "Größe", "--no-owner"): {"note": "Größe", "owner": None},
@@ -143,7 +152,7 @@ def test_the_log_says_who_did_what_and_when_the_latest_first(keys: Keys) -> None
         ["2026-11-24 09:30:00 UTC", *"command line created ops admin no -> yes".split()],
         ["2026-11-23 09:30:00 UTC", *(
             "command line changed web concurrency 4 -> -; budget $5 a day -> $0.000000001 a day; models * -> a b; "
-            "expires_at - -> 2027-02-01T00:00:00+00:00").split()],
+            "expires_at - -> 2027-01-31T23:59:59+00:00").split()],
         ["2026-11-23 09:30:00 UTC", *(
             "command line created web concurrency - -> 4; budget - -> $5 a day; owner - -> ada").split()]]
 
@@ -252,7 +261,7 @@ def test_where_there_are_no_keys_a_list_says_so(keys: Keys, path: Path) -> None:
 def test_a_rotation_prints_the_new_key_and_how_long_the_old_one_works(keys: Keys) -> None:
     old = keys("create", "web", "--expires", "2027-01-31").secret
     for grace, until in (((), "2026-11-24 09:30:00"), (("--grace", "10m"), "2026-11-23 09:40:00"),
-                         (("--grace", "365d"), "2027-02-01 00:00:00")):
+                         (("--grace", "365d"), "2027-01-31 23:59:59")):
         rotated = keys("rotate", "web", *grace)
         assert rotated.secret != old
         assert rotated.err == f"{ONCE} The one before it works until {until} UTC.\n"

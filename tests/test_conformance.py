@@ -23,10 +23,10 @@ from tests.contract import contract, events
 from tests.keyed import database, make_key, shown
 
 UNDOCUMENTED = (
+    ("GET", "/guide"), ("GET", "/guide/{page}"), ("GET", "/guide/assets/{name}"),
     ("GET", "/docs"), ("GET", "/redoc"), ("GET", "/docs/assets/{name}"), ("GET", "/openapi.json"), ("GET", "/admin"),
-    ("GET", "/guide"), ("GET", "/guide/{page}"), ("GET", "/guide/assets/{name}"), ("GET", "/admin/assets/{name}"),
-    ("GET", "/admin/session"), ("POST", "/admin/session"), ("POST", "/admin/session/end"),
-    *[(method, "/v1/{tail}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")])
+    ("GET", "/admin/assets/{name}"), ("GET", "/admin/session"), ("POST", "/admin/session"),
+    ("POST", "/admin/session/end"), *[(method, "/v1/{tail}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")])
 COMPANIONS = ("HEAD", "OPTIONS")
 ASKED = [endpoint for endpoint in endpoints() if endpoint.tag == "Claude"]
 POSTS = [endpoint for endpoint in ASKED if endpoint.method == "POST"]

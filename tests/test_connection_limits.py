@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from aioapp.web.bounds import TOLD, Bounds, Deadlines
+from aioapp.web.proxies import Proxies
 from aioapp.web.server.connection_limits import place_of
 from tests.keyed import make_key
 from tests.processes import until
@@ -33,9 +34,9 @@ def test_one_address_gets_a_quarter_and_one_at_least() -> None:
 
 @pytest.mark.parametrize(("peer", "place"), [
     (("192.0.2.1", 5), "192.0.2.1"), (("2001:db8::1", 5, 0, 0), "2001:0db8:0000:0000::/64"),
-    (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"), ("", ""), (None, "")])
+    (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1"), (("10.1.2.3", 5), ""), ("", ""), (None, "")])
 def test_a_place_is_an_address_or_the_half_of_one_that_a_network_has(peer: object, place: str) -> None:
-    assert place_of(peer) == place
+    assert place_of(peer, proxies=Proxies(["10.0.0.0/8"])) == place
 
 
 async def test_beyond_the_most_a_caller_is_told_so_and_the_others_go_on(stack: AsyncExitStack, state: object) -> None:

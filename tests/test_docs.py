@@ -19,7 +19,6 @@ from aioapp.settings import Settings
 from tests.browser import Browser, Page, find_chromium, open_browser
 from tests.conftest import Serve, start
 from tests.contract import contract
-from tests.keyed import make_key
 
 INSTALL = "No Chromium was found: install one (Debian: apt install chromium), or name its path in $CHROMIUM."
 TAG = re.compile(r"<(?:script|link)\s[^>]*>")
@@ -132,42 +131,34 @@ async def test_swagger_ui_sends_a_request_and_shows_the_answer(serve: Serve, bro
     assert_clean(page, url)
 
 
-async def test_swagger_ui_keeps_a_key_for_the_tab_through_a_reload_and_forgets_it_at_a_logout(
+async def test_swagger_ui_keeps_the_key_of_a_tab_when_it_is_loaded_again_and_of_no_other(
         serve: Serve, browser: Browser) -> None:
-    key, url = make_key("web"), await serve()
-    page = await browser.open_page(f"{url}/docs")
-    await page.click(".auth-wrapper .authorize")
-    await page.wait_for("document.querySelectorAll('.modal-ux input').length")
-    # React takes a value only from an input event; the field of `X-API-Key` is the one that stands alone in its part.
-    field = "#auth-bearer-value, .modal-ux input"
-    await page.type(field, key)
-    await page.click(".modal-ux .auth-btn-wrapper .authorize")
-    await page.wait_for("document.querySelector('.modal-ux').textContent.includes('Logout')")
+    url = await serve()
+    page, shown = await browser.open_page(f"{url}/docs"), "ui.authSelectors.authorized().toJS().key?.value ?? null"
+    await page.wait_for("document.querySelector('.opblock')")
+    await page.evaluate("ui.authActions.authorizeWithPersistOption({key: {name: 'key', value: 'aio_mine', "
+                        "schema: {type: 'apiKey', in: 'header', name: 'X-API-Key'}}})")
     await page.visit(f"{url}/docs")
-    await page.wait_for("document.querySelector('.auth-wrapper .authorize.locked')")
-    kept = "[Object.values(sessionStorage).join(), Object.values(localStorage).join(), document.cookie]"
-    in_tab, *elsewhere = await page.evaluate(kept)
-    assert key in in_tab and not any(key in place for place in elsewhere)
-    await page.click(".auth-wrapper .authorize")
-    await page.click(".modal-ux .auth-btn-wrapper button")
-    await page.wait_for(f"!Object.values(sessionStorage).join().includes('{key}')")
-    await page.visit(f"{url}/docs")
-    await page.wait_for("document.querySelector('.auth-wrapper .authorize.unlocked')")
-    assert_clean(page, url)
+    await page.wait_for("document.querySelector('.opblock')")
+    assert await page.evaluate(shown) == "aio_mine"
     other = await browser.open_page(f"{url}/docs")
-    assert key not in await other.evaluate("Object.values(sessionStorage).join()")
+    await other.wait_for("document.querySelector('.opblock')")
+    assert await other.evaluate(f"[{shown}, localStorage.length]") == [None, 0]
+    await page.evaluate("ui.authActions.logoutWithPersistOption(['key'])")
+    await page.visit(f"{url}/docs")
+    await page.wait_for("document.querySelector('.opblock')")
+    assert await page.evaluate(shown) is None
 
 
 async def test_redoc_shows_the_operations(serve: Serve, browser: Browser) -> None:
     page = await browser.open_page(f"{(url := await serve())}/redoc")
     await page.wait_for("document.querySelector('h1').textContent.startsWith('aioapp')")
-    more = "document.querySelector('[data-testid=show-more-operations]')?.click()"  # of a tag, eight are shown unasked
+    # It makes what is in the window alone.
+    await page.call("Emulation.setDeviceMetricsOverride", width=1280, height=4000, deviceScaleFactor=1, mobile=False)
+    await page.click("[data-testid=show-more-operations]")  # of a tag, eight are shown unasked
     for *_, operation in contract().operations():
-        tag = f"#/{operation['tags'][0]}".lower()
-        if not await page.evaluate(f"""document.querySelector("a[href^='{tag}/']") !== null"""):
-            await page.click(f"a[href='{tag}']")  # what is further down than one looks is made when one goes there
-        place = f"{tag}/{operation['operationId']}".lower()
-        await page.wait_for(f"""({more}, document.querySelector("a[href='{place}']"))""")
+        place = f"#/{operation['tags'][0]}/{operation['operationId']}".lower()
+        await page.wait_for(f"""document.querySelector("a[href='{place}']")""")
     await page.click("a[href='#/claude/generate']")
     await page.wait_for("document.body.innerText.includes('Left out, with a warning')")
     assert url in await page.evaluate("document.body.innerText")

@@ -122,10 +122,19 @@ async def test_under_gunicorn_there_is_no_drain_delay(http: aiohttp.ClientSessio
         assert await server.end() == 0
 
 
-async def test_gunicorn_says_in_one_line_which_variable_is_wrong() -> None:
-    async with started(command=GUNICORN, env={"API_WORKERS": "many"}) as server:
-        assert await server.ended() != 0
-    assert "API_WORKERS: 'many' is not a whole number" in server.err
+@pytest.mark.parametrize(("variables", "said"), [
+    ({"API_WORKERS": "many"}, "API_WORKERS: 'many' is not a whole number from 1 to 256"),
+    ({"API_PORT": "x", "API_LOG_FORMAT": "json"}, "API_PORT: 'x' is not a whole number from 0 to 65535"),
+    ({"API_CONFIG": "/nonexistent"}, "--config: /nonexistent cannot be read: No such file or directory"),
+    ({"API_PRICES": __file__}, "--prices: ")])
+async def test_gunicorn_ends_over_a_bad_setting_with_one_line_of_ours_and_its_own_status(
+        variables: dict[str, str], said: str) -> None:
+    async with started(command=(*GUNICORN, "--workers", "1"), env=variables) as server:
+        assert await server.ended() == 3
+    [line] = [line for line in server.err.splitlines() if said in line]
+    assert line.startswith("{") if "API_LOG_FORMAT" in variables else "CRITICAL aioapp.app: " in line
+    assert "Traceback" not in server.err and "Task" not in server.err
+    assert server.err.count("Booting worker") == 1
 
 
 async def test_no_worker_makes_a_database_anew_that_has_held_keys(http: aiohttp.ClientSession) -> None:

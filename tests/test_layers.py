@@ -221,6 +221,21 @@ async def test_drained_waits_for_a_running_call_and_no_longer() -> None:
         await waiting
 
 
+async def test_drained_waits_for_each_call_of_a_task_that_runs_several() -> None:
+    drain = Drain()
+    first, second = drained(drain)(Source().generate)(call()), drained(drain)(Source().generate)(call())
+    await anext(first)
+    assert [batch async for batch in second]
+    assert drain.running == 1
+    waiting = asyncio.create_task(drain.wait(30.0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await first.aclose()
+    async with asyncio.timeout(1):
+        await waiting
+    assert drain.running == 0
+
+
 async def test_drained_stops_a_call_that_outlasts_the_wait_and_says_why() -> None:
     source, drain = Source(waits=True), Drain()
     task = asyncio.create_task(all_of(drained(drain)(source.generate), call()))

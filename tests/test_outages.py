@@ -14,11 +14,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import TestServer
 
 from aioapp.errors import NotFound, StoreUnavailable
+from aioapp.simulator.server import create_simulator
 from aioapp.store.embedded.database import Database, connect
 from tests.keyed import checkpointed, database, garbled, make_key, shown
-from tests.processes import PATIENCE, ROOT, Server, environment, serving
+from tests.processes import PATIENCE, ROOT, Server, environment, serving, upstream_at
 from tests.test_cli_serve import refused
 
 ASK = {"prompt": "Hi"}
@@ -91,7 +93,9 @@ class Caller:
 async def calling(*flags: str) -> AsyncIterator[Caller]:
     """A server with keys and who holds one of them, an administrator, with a socket open."""
     key = make_key(admin=True)
-    async with asyncio.timeout(6 * PATIENCE), serving(*SIMULATED, *flags) as server, aiohttp.ClientSession() as http:
+    async with (asyncio.timeout(6 * PATIENCE), TestServer(create_simulator(pace=0)) as claude,
+                serving(*SIMULATED[3:], *flags, env=upstream_at(str(claude.make_url("")))) as server,
+                aiohttp.ClientSession() as http):
         async with http.ws_connect(f"{server.url}/ws/generate", headers=shown(key)) as socket:
             yield Caller(http, server, key, socket)
 
@@ -435,7 +439,7 @@ WARNING = "any web page that you open can use this server"
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_pages_of_any_origin_without_keys_are_one_warning_at_the_start(
         http: aiohttp.ClientSession, workers: str) -> None:
-    async with serving("--simulate", "--workers", workers) as server:
+    async with serving("--workers", workers, env={"ANTHROPIC_API_KEY": "k"}) as server:
         async with http.get(f"{server.url}/health") as response:
             assert response.status == 200
         assert await server.end() == 0
@@ -443,11 +447,21 @@ async def test_pages_of_any_origin_without_keys_are_one_warning_at_the_start(
     assert "--cors-origin" in server.err and "aioapp keys create" in server.err
 
 
+async def test_nobodys_credit_is_warned_of_where_claude_is_simulated() -> None:
+    server = await refused("0.0.0.0", "--simulate", "--host", "0.0.0.0")
+    assert "everybody who reaches it could use it." in server.err
+    async with serving("--simulate", "--host", "0.0.0.0", "--allow-anonymous") as server:
+        assert await server.end() == 0
+    assert "WARNING" not in server.err and "credit" not in server.err
+    assert server.err.count("Claude is simulated: nothing is spent.") == 1
+
+
 @pytest.mark.parametrize("with_key", [True, False])
 async def test_named_origins_or_a_key_need_no_warning(http: aiohttp.ClientSession, with_key: bool) -> None:
     if with_key:
         make_key()
-    async with serving("--simulate", *(() if with_key else ("--cors-origin", "https://app.example"))) as server:
+    flags = () if with_key else ("--cors-origin", "https://app.example")
+    async with serving(*flags, env={"ANTHROPIC_API_KEY": "k"}) as server:
         async with http.get(f"{server.url}/health") as response:
             assert response.status == 200
         assert await server.end() == 0

@@ -10,8 +10,9 @@ from aioapp.cli.serve import main
 from aioapp.web.context import CALLER
 
 PUBLIC = [
-    "CALLER", "OPERATIONS", "Answer", "Body", "Handler", "Operation", "Options", "Settings", "TextPrompt", "Turn",
-    "create_app", "fields", "from_environ", "main", "prompt_of", "runner_of", "set_access",
+    "ASK_ERRORS", "CALLER", "OPERATIONS", "Answer", "Body", "Endpoint", "Handler", "Operation", "Options", "Reply",
+    "ReplyStream", "Settings", "TextPrompt", "Turn", "ask", "ask_stream", "create_app", "errors", "fields",
+    "from_environ", "json_response", "main", "prompt_of", "read_body", "read_query", "runner_of", "set_access",
 ]
 
 

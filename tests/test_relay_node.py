@@ -3,58 +3,20 @@
 Which versions is in `tests/node/package-lock.json`. npm installs them once, into the build folder.
 """
 import asyncio
-import hashlib
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 
 from tests.conftest import Serve
 from tests.keyed import make_key
-from tests.documents import Block, blocks, line_of, output_of
+from tests.test_readme import Block, blocks, line_of, output_of
 
-SCRIPTS = Path(__file__).parent / "node"
-NEEDED = ("package.json", "package-lock.json")
 COUNTED = "1, 2, 3, 4, 5"
 FORBIDDEN = "Your key may not use the model claude-haiku-5-5. It may use: claude-sonnet-*, simulate-*."
 UNKNOWN = "This key is not known."
-
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("node") and shutil.which("npm")) and "CI" not in os.environ,
-    reason="node and npm are not installed")
-
-
-@pytest.fixture(scope="session")
-def installed() -> Path:
-    """The folder where the scripts are, beside what they import."""
-    lock = hashlib.sha256(b"".join((SCRIPTS / name).read_bytes() for name in NEEDED)).hexdigest()
-    folder = Path(__file__).parent.parent / "build" / f"node-{lock[:16]}"
-    if not folder.exists():
-        folder.parent.mkdir(exist_ok=True)
-        install(folder)
-    for script in SCRIPTS.glob("*.mjs"):
-        shutil.copy(script, folder)
-    return folder
-
-
-def install(folder: Path) -> None:
-    """All or nothing, though others may be at it too."""
-    made = Path(mkdtemp(dir=folder.parent))
-    for name in NEEDED:
-        shutil.copy(SCRIPTS / name, made)
-    done = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=made, text=True,
-                          capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    try:
-        made.rename(folder)
-    except OSError:
-        shutil.rmtree(made)
-        assert folder.exists()
 
 
 async def told(folder: Path, script: str, step: str, serve: Serve) -> Any:

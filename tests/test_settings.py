@@ -11,6 +11,7 @@ ROWS = {row.name: row for row in fields(Settings)}
 FLAGS = [name for name, row in ROWS.items() if row.metadata["flag"]]
 
 GOOD: dict[str, tuple[str, object]] = {
+    "config": ("/dev/null", "/dev/null"),
     "host": ("::1", "::1"),
     "port": ("0", 0),
     "fd": ("3", 3),
@@ -23,6 +24,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "log_probes": ("on", True),
     "cors_origins": ("https://A.example, http://b.example:81", ("https://a.example", "http://b.example:81")),
     "cors_credentials": ("0", False),
+    "trusted_proxies": (
+        "10.0.0.0/8, ::1,unix, ::ffff:192.0.2.0/120", ("10.0.0.0/8", "::1/128", "unix", "192.0.2.0/24")),
     "model": (" claude-opus-4-7 ", "claude-opus-4-7"),
     "database": ("/var/lib/aioapp/aioapp.db", "/var/lib/aioapp/aioapp.db"),
     "allow_anonymous": ("on", True),
@@ -30,6 +33,11 @@ GOOD: dict[str, tuple[str, object]] = {
     "tokens_per_minute": ("100000", 100_000),
     "concurrency": ("1", 1),
     "prices": (__file__, Path(__file__).read_text()),
+    "keep_requests": ("100", 100),
+    "budget": ("0.5", 500_000_000),
+    "per": ("Day", "day"),
+    "alert_webhook": ("https://hooks.example/in?token=canary", "https://hooks.example/in?token=canary"),
+    "alert_webhook_secret": ("whsec_" + "A" * 32, bytes(24)),
     "keep_prompts": ("yes", True),
     "simulate": ("1", True),
     "simulate_pace": ("0", 0.0),
@@ -60,11 +68,19 @@ BAD: dict[str, list[str]] = {
     "log_probes": ["nope"],
     "cors_origins": ["example.com", "https://example.com/", "https://example.com/path", "*.example.com", ","],
     "cors_credentials": ["maybe"],
+    "trusted_proxies": ["example.com", "10.0.0.1/8", "0.0.0.0/0", "::/0", "::ffff:0:0/96", "*", ",", "1"],
     "allow_anonymous": ["maybe"],
     "requests_per_minute": ["0", "-1", "many", "1.5"],
     "tokens_per_minute": ["0"],
     "concurrency": ["0"],
     "prices": ["/nonexistent/prices.json", "/"],
+    "keep_requests": ["99", "1000001", "many"],
+    "budget": ["0", "-1", "1e3", "0.0000000001", "1000000001", "nan", "five"],
+    "per": ["year", "week"],
+    "alert_webhook": ["hooks.example", "ftp://hooks.example", "https://", "https://a:port", "https://[::1",
+                      "https://user:canary@a", "https://a/#canary", "https://a b", "https://a:0", "https://a\nb"],
+    "alert_webhook_secret": ["canary", "whsec_", "whsec_canary", "whsec_" + "A" * 28, "whsec_" + "A" * 88 + "AAAA",
+                             "whsec_" + "A" * 31 + "!", "A" * 32],
     "keep_prompts": ["maybe"],
     "simulate": ["maybe"],
     "simulate_pace": ["-1", "nan", "inf", "fast"],
@@ -84,7 +100,7 @@ BAD: dict[str, list[str]] = {
     "base_url": ["example.com", "ftp://example.com", "http://", "http://:80", "http://[::1", "http://a:99999",
                  "http://a:port", "http://a b", "http://a\nb", "http://a?b=c", "http://a/#b", "http://user:pass@a"],
 }
-ANYTHING = {"database", "host", "model"}
+ANYTHING = {"config", "database", "host", "model"}
 """They take any text that is not blank."""
 
 
@@ -167,6 +183,11 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (made.model, made.simulate, made.shutdown_timeout) == ("claude-sonnet-5-5", False, 10.0)
 
 
+def test_proxies_are_collected_from_repeated_flags_too() -> None:
+    made = from_command_line(["--trusted-proxy", "127.0.0.1", "--trusted-proxy=10.0.0.0/8,unix"], {})
+    assert made.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "unix")
+
+
 def test_origins_are_collected_from_repeated_flags() -> None:
     made = from_command_line(["--cors-origin", "https://a.example", "--cors-origin=https://b.example"], {})
     assert made.cors_origins == ("https://a.example", "https://b.example")
@@ -183,3 +204,13 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(SettingError) as refused:
         from_environ({"ANTHROPIC_BASE_URL": "https://user:sk-canary@example.com"})
     assert "sk-canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["alert_webhook", "alert_webhook_secret"])
+def test_of_where_alerts_go_and_what_signs_them_nothing_is_shown(name: str) -> None:
+    for text in BAD[name]:
+        with pytest.raises(SettingError) as raised:
+            from_environ({variable_of(ROWS[name]): text})
+        assert "canary" not in str(raised.value) and variable_of(ROWS[name]) in str(raised.value)
+    held = from_environ({variable_of(ROWS[name]): GOOD[name][0]})
+    assert "canary" not in repr(held) and "\\x00" not in repr(held)

@@ -4,6 +4,8 @@ import re
 import aiohttp
 import pytest
 
+from aioapp.settings import SettingError, Settings
+from aioapp.startup import check
 from tests.keyed import database, make_key, revoke
 from tests.processes import GUNICORN, KEY, Server, serving
 from tests.test_shutdown import draining, held, stream
@@ -74,3 +76,8 @@ async def test_a_log_for_warnings_only_has_none_of_it() -> None:
     async with serving(*SIMULATED, "--log-level", "warning") as server:
         assert await server.end() == 0
     assert server.err == ""
+
+
+async def test_alerts_that_nobody_could_verify_are_refused_before_the_server_opens() -> None:
+    with pytest.raises(SettingError, match="API_ALERT_WEBHOOK_SECRET"):
+        await check(Settings(alert_webhook="https://hooks.example"), database(), where=None)

@@ -1,12 +1,14 @@
 """An allowance waits for other processes' turns, and for what it does not know yet, in whichever order they come."""
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from aioapp.callers import Caller, Limits, Spent
-from aioapp.errors import StoreUnavailable
+from aioapp.errors import BadRequest, BudgetSpent, StoreUnavailable
+from aioapp.money import NANO
 from aioapp.store.embedded import open_store
 from aioapp.store.embedded.board.board import PrivateBoard, open_board
 from aioapp.store.embedded.board.purse import Stale
@@ -35,6 +37,25 @@ async def test_whatever_stands_in_the_way_for_a_moment_refuses_nothing(
     async with ledger_at(tmp_path / "db", limiter=limiter) as (accounts, _):
         (await accounts.allowance.reserve(DOLLAR, tokens=1, nanodollars=1)).settle(0)
     assert not limiter.hindrances
+
+
+CHEAP = replace(DOLLAR, limits=Limits(tokens_per_minute=100, concurrency=1))
+
+
+@pytest.mark.parametrize(("tokens", "nanodollars", "said"), [
+    (101, 1, "lower max_tokens"), (1, 2 * NANO, "whole budget")])
+async def test_what_never_fits_is_told_as_that_also_where_there_is_something_to_wait_for(
+        tmp_path: Path, tokens: int, nanodollars: int, said: str) -> None:
+    async with ledger_at(tmp_path / "db") as (accounts, database):
+        allowance = accounts.allowance
+        running = await allowance.reserve(CHEAP, tokens=100, nanodollars=NANO)
+        for refusal in (BudgetSpent, StoreUnavailable):
+            with pytest.raises(refusal):
+                await allowance.reserve(CHEAP, tokens=1, nanodollars=1)
+            with pytest.raises(BadRequest, match=said):
+                await allowance.reserve(CHEAP, tokens=tokens, nanodollars=nanodollars)
+            accounts.usage._failing = True
+        running.settle(0)
 
 
 async def test_a_turn_that_never_ends_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

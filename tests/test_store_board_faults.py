@@ -25,7 +25,7 @@ from aioapp.store.embedded.board.account import ANEW, COLUMNS, SIZE, TURN
 from aioapp.store.embedded.board.board import ACCOUNTS
 from aioapp.store.embedded.board.directory import key_of
 from tests.generations import with_budget
-from tests.keyed import database, make_key, shown
+from tests.keyed import accounts, make_key, shown
 from tests.processes import AIOAPP, PATIENCE, Server, serving
 
 ASK = {"prompt": "Hi", "max_tokens": 10}
@@ -36,7 +36,7 @@ Harm = Callable[[Path], None]
 
 
 def counts() -> Path:
-    [file] = database().with_name(f"{database().name}-limits").glob("counts-?")
+    [file] = accounts().with_name(f"{accounts().name}-limits").glob("counts-?")
     return file
 
 

@@ -2,6 +2,7 @@
 import asyncio
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -23,11 +24,12 @@ from aioapp.messages.prompt import TextPrompt, Turn
 from aioapp.messages.events import Usage
 from aioapp.telemetry.logs import OneLine, OneObject, AccessRecord, log_request, requests, server_logger
 from tests.generations import Counted
-from tests.processes import KEY, ROOT, Server, serving, until, upstream_at
+from tests.processes import KEY, ROOT, Server, children_of, serving, started, until, upstream_at
 from tests.test_shutdown import ASK, generate, held, stream
 from tests.upstreams import Connection, upstream, whole
 
 QUIET = [["--no-access-log"], ["--log-level", "warning"]]
+PID = os.getpid()
 PROMPT = "prompt-canary"
 SECRET = "header-canary"
 REQUEST = r"INFO aioapp\.requests: 127\.0\.0\.1 - "
@@ -101,6 +103,33 @@ async def test_as_json_every_line_is_an_object(http: aiohttp.ClientSession) -> N
     [line] = [line for line in told if line["logger"] == "aioapp.requests"]
     assert (line["path"], line["status"], line["output_tokens"], line["key"]) == ("/api/generate", 200, 5, None)
     assert 0 < line["first_ms"] <= line["generation_ms"] <= line["duration_ms"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_as_json_all_processes_say_all_they_say_on_one_stream_with_their_pids(
+        http: aiohttp.ClientSession, workers: int) -> None:
+    flags = ("--simulate", "--simulate-pace", "0", "--log-format", "json", "--workers", f"{workers}")
+    async with serving(*flags) as server:
+        await until(lambda: len(children_of(server.pid)) == (workers if workers > 1 else 0))
+        pids = children_of(server.pid)
+        assert (await generate(http, server))[0] == 200
+        await rubbish(server)
+        assert await server.end() == 0
+    told = [json.loads(line) for line in server.err.splitlines()]
+    assert server.out == ""
+    assert {line["pid"] for line in told} == {server.pid, *pids}
+    assert {line["pid"] for line in told if "serves http" in line["message"]} == {server.pid}
+    assert {line["pid"] for line in told if line["logger"] == "aioapp.requests"} <= (pids or {server.pid})
+
+
+@pytest.mark.parametrize(("flags", "variables"), [
+    (["--prot"], {"API_LOG_FORMAT": "json"}), (["--log-format", "json", "--port"], {"API_LOG_FORMAT": "json"}),
+    (["--log-format", "json", "--fd", "99"], {}), (["--log-format", "json"], {"API_WORKERS": "x"})])
+async def test_a_bad_setting_is_json_too(flags: list[str], variables: dict[str, str]) -> None:
+    async with started(*flags, env=variables) as server:
+        assert await server.ended() == 2
+    [line] = map(json.loads, server.err.splitlines())
+    assert (line["level"], line["pid"], server.out) == ("CRITICAL", server.pid, "")
 
 
 @pytest.mark.parametrize("flags", QUIET)
@@ -229,7 +258,7 @@ def test_the_text_of_a_request() -> None:
 
 
 def test_the_json_of_a_request() -> None:
-    request = {"time": "2026-11-02T12:00:00.250+00:00", "level": "INFO", "logger": "aioapp.requests",
+    request = {"time": "2026-11-02T12:00:00.250+00:00", "level": "INFO", "pid": PID, "logger": "aioapp.requests",
                "message": "POST /api/generate 200", "remote": "127.0.0.1", "key": "web", "method": "POST",
                "path": "/api/generate", "status": 200, "duration_ms": 12.34, "request_id": "5f2c"}
     assert told(logged(SEEN)) == {
@@ -244,8 +273,8 @@ def test_the_json_of_a_request() -> None:
 
 def test_the_json_of_anything_else() -> None:
     entry = logged("%d things\nwent wrong", 3)
-    assert told(entry) == {"time": "2026-11-02T12:00:00.250+00:00", "level": "INFO", "logger": "aioapp.requests",
-                           "message": "3 things\nwent wrong"}
+    assert told(entry) == {"time": "2026-11-02T12:00:00.250+00:00", "level": "INFO", "pid": PID,
+                           "logger": "aioapp.requests", "message": "3 things\nwent wrong"}
     assert datetime.fromisoformat(told(entry)["time"]).utcoffset() == timedelta(0)
 
 
@@ -299,7 +328,7 @@ def test_a_traceback_is_one_string_in_json() -> None:
 
 
 PROGRAM = """
-import logging, warnings
+import logging, threading, warnings
 from aioapp.telemetry import logs
 from aioapp.settings import Settings
 logs.configure(Settings(log_format="json", access_log={access_log}))
@@ -312,18 +341,27 @@ try:
     1 / 0
 except ZeroDivisionError:
     logging.getLogger("library").exception("broken")
+threading.Thread(target=lambda: 1 / 0).start()
+class Broken:
+    def __del__(self):
+        1 / 0
+Broken()
+1 / 0
 """
 
 
 @pytest.mark.parametrize("access_log", [True, False])
 def test_what_libraries_and_python_warn_of_is_json_too(access_log: bool) -> None:
     ended = subprocess.run([sys.executable, "-W", "default", "-c", PROGRAM.format(access_log=access_log)], cwd=ROOT,
-                           capture_output=True, text=True, check=True)
+                           capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert [json.loads(line)["message"] for line in ended.stderr.splitlines() if "aioapp.uncaught" in line] == [
+        "Nobody caught this in a thread.", "Nobody could catch this.", "Nobody caught this."]
     seen = {line["logger"]: line for line in map(json.loads, ended.stderr.splitlines())}
-    assert set(seen) == {"library", "py.warnings", *(["aioapp.requests"] if access_log else [])}
+    assert set(seen) == {"library", "py.warnings", "aioapp.uncaught", *(["aioapp.requests"] if access_log else [])}
     assert seen["library"]["traceback"].endswith("ZeroDivisionError: division by zero\n")
     assert "UserWarning: do not" in seen["py.warnings"]["message"]
-    assert len(ended.stderr.splitlines()) == 3 + access_log
+    assert len(ended.stderr.splitlines()) == 6 + access_log
 
 
 class Untouchable:

@@ -28,19 +28,27 @@ NASTY = ("'; DROP TABLE keys; --", 'a"} 1\nforged_total 1', "\x1b[2J\x00\x7f", "
 KINDS = {
     "aioapp_build_info": "gauge",
     "aioapp_cost_usd": "counter",
+    "aioapp_credentials_usable": "gauge",
+    "aioapp_database_usable": "gauge",
+    "aioapp_event_loop_lag_seconds": "histogram",
     "aioapp_generation_duration_seconds": "histogram",
     "aioapp_generations": "counter",
     "aioapp_generations_in_flight": "gauge",
     "aioapp_key_cost_usd": "counter",
+    "aioapp_key_refusals": "counter",
     "aioapp_key_generations": "counter",
     "aioapp_key_tokens": "counter",
     "aioapp_limit_refusals": "counter",
     "aioapp_overhead_seconds": "histogram",
+    "aioapp_process_cpu_seconds": "counter",
+    "aioapp_process_open_fds": "gauge",
+    "aioapp_process_resident_memory_bytes": "gauge",
     "aioapp_request_duration_seconds": "histogram",
     "aioapp_requests": "counter",
     "aioapp_time_to_first_token_seconds": "histogram",
     "aioapp_tokens": "counter",
     "aioapp_upstream_failures": "counter",
+    "aioapp_workers": "gauge",
 }
 """Dashboards are built on these names."""
 
@@ -120,7 +128,7 @@ def test_what_ought_never_to_happen_begins_at_zero() -> None:
     series = counted(Metrics())
     assert all(value(series, "limit_refusals_total", limit=limit) == 0 for limit in LIMITS)
     assert all(value(series, "upstream_failures_total", kind=kind) == 0 for kind in FAILURES)
-    assert LIMITS == {"budget", "concurrency", "requests_per_minute", "tokens_per_minute"}
+    assert LIMITS == {"budget", "server_budget", "concurrency", "requests_per_minute", "tokens_per_minute"}
 
 
 def test_refusals_and_failures_are_counted_by_what_caused_them() -> None:
@@ -175,6 +183,7 @@ def everything(metrics: Metrics, text: str) -> None:
     metrics.request(method=text, path=text, status=200, seconds=0.1)
     metrics.generation(record(Caller(name=text, known=True)), model=text)
     metrics.refused(text)
+    metrics.key_refused(text, text)
     metrics.upstream_failed(text)
 
 

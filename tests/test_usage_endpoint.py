@@ -13,7 +13,7 @@ from aioapp.usage import DEFAULT_PRICES
 from tests.conftest import Serve
 from tests.contract import contract
 from tests.generations import Clock, ended, ledger_at, with_budget
-from tests.keyed import database, make_key, shown
+from tests.keyed import accounts, make_key, shown
 
 Json = dict[str, Any]
 PATH = "/api/usage"
@@ -49,11 +49,11 @@ async def test_a_database_that_has_gone_is_told_of_until_it_is_back(
         serve: Serve, http: aiohttp.ClientSession) -> None:
     key, url = make_key(), await serve()
     assert (await told(http, url, key))["today"]["requests"] == 0
-    away = database().rename(database().with_suffix(".away"))
+    away = accounts().rename(accounts().with_suffix(".away"))
     async with http.get(url + PATH, headers=shown(key)) as response:
         assert response.status == 503 and int(response.headers["Retry-After"]) > 0
         await contract().check_response(PATH, response)
-    away.rename(database())
+    away.rename(accounts())
     async with asyncio.timeout(5):
         while (await generated(http, url, key))["status"] != 200:
             await asyncio.sleep(0.05)
@@ -108,7 +108,7 @@ GUESSES = {"claude-opus-5-5": False, "claude-opus-9": True, "my-gateway-7": True
 async def test_what_a_model_cost_that_no_list_has_is_told_as_a_guess(
         serve: Serve, http: aiohttp.ClientSession, prices: str | None) -> None:
     web, boss = make_key("web"), make_key("boss", admin=True)
-    async with ledger_at(database(), clock=Clock(datetime.now(UTC))) as (ledger, _):
+    async with ledger_at(accounts(), clock=Clock(datetime.now(UTC))) as (ledger, _):
         for model in GUESSES:
             ledger.add(ended(nanodollars=0 if model == "free-of-charge" else 5, asked=model, model=model))
         await ledger.close()
@@ -140,7 +140,7 @@ async def test_days_and_models_are_of_thirty_days_and_the_month_is_the_calendars
         serve: Serve, http: aiohttp.ClientSession) -> None:
     today, clock, key = datetime.now(UTC), Clock(), make_key()
     days = [today - timedelta(days=days) for days in (30, 29, 1, 0)]
-    async with ledger_at(database(), clock=clock) as (ledger, _):
+    async with ledger_at(accounts(), clock=clock) as (ledger, _):
         for clock.now in days:
             ledger.add(ended(with_budget(1, name="web"), 7))
             ledger.add(ended(NOBODY, 100))

@@ -17,7 +17,7 @@ import pytest
 
 from aioapp.cli.supervisor import counting
 from aioapp.settings import Settings
-from tests.keyed import database, make_key, revoke, shown
+from tests.keyed import accounts, database, make_key, revoke, shown
 from tests.processes import NOTHING, PATIENCE, Server, alive, serving, text_of, until, upstream_at
 from tests.test_shutdown import Held
 from tests.test_cli_supervisor import kept, stopped
@@ -27,7 +27,7 @@ ASK = {"prompt": "Hi", "max_tokens": 100}
 SIMULATED = ("--simulate", "--simulate-pace", "0", "--no-access-log")
 NUMBER = 4
 WINDOW = 1.0
-"""Seconds: what a killed worker may have lost, as the guide states it."""
+"""Seconds: what a killed worker may have lost, as the README states it."""
 SOON = 1.0
 """Seconds after which every worker knows of a key that was made or revoked."""
 
@@ -142,7 +142,7 @@ async def test_four_workers_never_use_more_tokens_than_a_minute_has_and_nearly_a
         used = sum(answer.body["tokens_used"] for answer in answers if answer.status == 200)
         # While others hold what they may take at most, one is refused that would have found room in the end.
         assert limit - NUMBER * 300 < used <= limit
-    with closing(sqlite3.connect(database())) as connection:
+    with closing(sqlite3.connect(accounts())) as connection:
         [[kept]] = connection.execute("SELECT sum(input_tokens + output_tokens) FROM usage").fetchall()
     assert kept == used
 
@@ -240,7 +240,7 @@ async def test_kill_9_of_a_worker_under_load_loses_no_answer_but_of_its_last_sec
 
 def kept_rows() -> tuple[list[str], int]:
     """The request ids that are in the accounts one by one, and how many the sums say there are."""
-    with closing(sqlite3.connect(database())) as connection:
+    with closing(sqlite3.connect(accounts())) as connection:
         rows = [id for [id] in connection.execute("SELECT request_id FROM requests")]
         [[requests]] = connection.execute("SELECT sum(requests) FROM usage").fetchall()
     return rows, requests

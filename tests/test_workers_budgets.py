@@ -10,11 +10,11 @@ import pytest
 from aioapp.money import NANO
 from aioapp.messages.events import Usage
 from aioapp.usage import DEFAULT_PRICES
-from tests.keyed import database, make_key, shown
+from tests.keyed import accounts, make_key, shown
 from tests.processes import serving, until, upstream_at
 from tests.test_shutdown import Held
 from tests.test_cli_supervisor import stopped
-from tests.test_workers import Answer, Caller, cut_off, in_flight, team
+from tests.test_workers import SOON, Answer, Caller, cut_off, in_flight, team
 from tests.upstreams import upstream
 
 ASK = {"prompt": "Hi", "max_tokens": 100}
@@ -28,7 +28,7 @@ def cost(answer: Answer) -> int:
 
 def accounted() -> int:
     """The nanodollars that are in the database."""
-    with closing(sqlite3.connect(database())) as connection:
+    with closing(sqlite3.connect(accounts())) as connection:
         [[sum]] = connection.execute("SELECT coalesce(sum(nanodollars), 0) FROM usage").fetchall()
     return int(sum)
 
@@ -54,6 +54,29 @@ async def test_eight_workers_that_are_asked_at_once_never_spend_more_than_the_bu
     spent = sum(cost(answer) for answer in answers if answer.status == 200)
     assert spent == accounted()
     assert budget - 2 * MOST < spent / NANO <= budget  # and nearly all of it could be spent
+
+
+async def test_a_budget_stays_exact_while_it_is_changed_under_two_hundred_calls() -> None:
+    """It goes up and down between calls; of all that it ever was, the largest bounds what is spent."""
+    calls, key, boss = 20, make_key(usd=MOST * 5), make_key("boss", admin=True)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with (aiohttp.ClientSession(connector=connector) as http,
+                serving("--workers", "4", "--simulate", "--simulate-pace", "0.2", "--no-access-log") as server):
+        running = [asyncio.create_task(ask(server.url, key, http)) for _ in range(200)]
+        for number in (10, 3, 12, 8, calls):
+            budget = {"budget": {"usd": MOST * number}, "concurrency": None if number % 2 else 150}
+            async with http.patch(f"{server.url}/admin/keys/web", json=budget, headers=shown(boss)) as response:
+                assert response.status == 200
+        answers = await asyncio.gather(*running)
+        await asyncio.sleep(SOON)  # until every worker knows of the last change
+        for _ in range(3):
+            answers += await asyncio.gather(*[ask(server.url, key, http) for _ in range(50)])
+        assert await server.end() == 0
+    assert "Traceback" not in server.err
+    assert Counter(answer.status for answer in answers).keys() <= {200, 402, 429}
+    spent = sum(cost(answer) for answer in answers if answer.status == 200)
+    assert spent == accounted()
+    assert MOST * (calls - 2) < spent / NANO <= MOST * calls
 
 
 async def test_what_a_killed_worker_had_set_aside_is_there_for_the_others_and_what_they_hold_is_not() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 
-from aioapp.callers import Limits
+from aioapp.callers import UNUSED, Limits
 from aioapp.cli.key_options import budget_of, patch_of
 from aioapp.keys import Key, audit, expiry
 from aioapp.keys.key import END_OF_TIME, TEXTS
@@ -40,12 +40,13 @@ def create(asked: Asked, at: datetime) -> Work:
 
 def show_all(asked: Asked, at: datetime) -> Work:
     async def work(store: Store) -> Answer:
-        keys = await store.keys.listed()
+        keys, standings = await store.keys.listed(), await store.usage.standings(at=at)
+        standing = [standings.get(key.name, UNUSED) for key in keys]
         if asked.json:
-            return as_json({"keys": [as_object(key, at=at) for key in keys]}), ""
+            return as_json({"keys": [as_object(*each, at=at) for each in zip(keys, standing)]}), ""
         if not keys:
             return "", "There are no keys."
-        return table([row_of(key, at=at) for key in keys]), ""
+        return table([row_of(*each, at=at) for each in zip(keys, standing)]), ""
 
     return work
 
@@ -56,9 +57,10 @@ def show(asked: Asked, at: datetime) -> Work:
         spans = {"today": today, "month": today.replace(day=1)}
         used = {name: await store.usage.total(since=since, until=today, key=key.name)
                 for name, since in spans.items()}
+        standing = (await store.usage.standings(at=at, key=key.name)).get(key.name, UNUSED)
         if asked.json:
-            return as_json(as_object(key, at=at) | used), ""
-        facts = row_of(key, at=at) | {
+            return as_json(as_object(key, standing, at=at) | used), ""
+        facts = row_of(key, standing, at=at) | {
             "created": moment(key.created_at), "revoked": moment(key.revoked_at), "note": key.note or NONE}
         return aligned(list((facts | {name: use(figures) for name, figures in used.items()}).items())), ""
 

@@ -8,7 +8,8 @@ from aioapp.callers import Budget
 from aioapp.keys import expiry
 from aioapp.keys.changes import LIMITS, Patch
 from aioapp.keys.key import TEXTS
-from aioapp.keys.text import count, nanodollars
+from aioapp.keys.text import count
+from aioapp.money import nanodollars
 
 
 def add_terms(create: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from aioapp.cli.key_commands import (
 from aioapp.cli.key_options import add_changes, add_terms, taken
 from aioapp.errors import Conflict, NotFound, StoreUnavailable
 from aioapp.keys.text import count, grace
+from aioapp.settings import SettingError, database_of
 from aioapp.settings.location import database_path
 from aioapp.store.embedded import check_exists, open_store, reason_of
 
@@ -27,7 +28,10 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, clock: Clock = parti
         asked = parser().parse_args(argv)
     except SystemExit as end:  # it has told why
         return UNUSABLE if end.code else 0
-    path = database_path(asked.database, environ)
+    try:
+        path = database_path(asked.database or database_of(asked.config, environ), environ)
+    except SettingError as error:
+        return refused(str(error), status=UNUSABLE)
     try:
         out, note = asyncio.run(done(path, asked.work(asked, clock()), create=asked.work is create))
     except NotFound as error:
@@ -68,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, work: Callable[[Asked, datetime], Work], *, help: str) -> argparse.ArgumentParser:
         one = commands.add_parser(name, usage=argparse.SUPPRESS, allow_abbrev=False, help=help, description=help)
         one.add_argument("--database", metavar="PATH", help="the server's [API_DATABASE; in the user's state folder]")
+        one.add_argument("--config", metavar="FILE", help="the server's, which may name its database [API_CONFIG]")
         one.set_defaults(work=work)
         if work not in (show_all, trail):
             one.add_argument("name", metavar="NAME")

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aioapp.web.peer import reached_at
+from aioapp.web.proxies import reached_at
 from aioapp.web.endpoint import Endpoint, Handler, json_response
 from aioapp.web.operations.operation import Operation
 from aioapp.web.pages import PAGES, html, parts_of, scripts_in

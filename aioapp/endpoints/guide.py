@@ -1,13 +1,13 @@
 """The guide: Markdown that is also read where the code is hosted, served as plain HTML, which runs nothing."""
 import re
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from html import escape
 
 from aiohttp import web
 
 from aioapp.web.endpoint import Endpoint, Handler
-from aioapp.web.markdown import Heading, article
+from aioapp.web.markdown import Article, Heading, article
 from aioapp.web.pages import PAGES, STILL, html, parts_of, scripts_in
 
 FOLDER = PAGES / "guide"
@@ -20,15 +20,16 @@ SAFE = ("https://", "http://127.0.0.1:")
 
 def guide() -> tuple[Endpoint, ...]:
     """The guide's pages and what they need, for everybody."""
-    page, asset = pages(), parts_of(FOLDER, scripts_in(FOLDER))
+    def part(name: str, path: str, *, handler: Handler, summary: str) -> Endpoint:
+        return Endpoint(name=name, path=path, handler=handler, summary=summary, access="open", documented=False)
+
+    page = pages()
     return (
-        part(name="guide", path="/guide", handler=page, summary="The guide"),
-        part(name="guidePage", path="/guide/{page}", handler=page, summary="A page of it"),
-        part(name="guideAsset", path="/guide/assets/{name}", handler=asset, summary="Parts of the pages"),
+        part("guide", "/guide", handler=page, summary="The guide"),
+        part("guidePage", "/guide/{page}", handler=page, summary="A page of it"),
+        part("guideAsset", "/guide/assets/{name}", handler=parts_of(FOLDER, scripts_in(FOLDER)),
+             summary="Parts of the pages"),
     )
-
-
-part = partial(Endpoint, access="open", documented=False)
 
 
 def pages() -> Handler:
@@ -58,8 +59,8 @@ def contents(first: str) -> dict[str, str]:
 def whole(name: str, names: dict[str, str]) -> str:
     """A page with its frame: what pages there are, what stands on this one, and what comes before and after it."""
     text = article((FOLDER / f"{name}.md").read_text(encoding="utf-8"), place=place)
-    parts = {"title": escape(names[name]), "contents": menu(name, names, parts=inner(text.headings)),
-             "article": text.html, "around": around(name, names)}
+    parts = {"title": escape(names[name]), "contents": menu(name, names, text=text), "article": text.html,
+             "around": around(name, names)}
     frame = (FOLDER / "guide.html").read_text(encoding="utf-8")
     return re.sub(r"<!-- (\w+) -->", lambda mark: parts[mark[1]], frame)
 
@@ -80,12 +81,13 @@ def address(name: str) -> str:
     return "/guide" if name == FIRST else f"/guide/{name}"
 
 
-def menu(name: str, names: dict[str, str], *, parts: str) -> str:
+def menu(name: str, names: dict[str, str], *, text: Article) -> str:
     """All pages, and under the one that is shown its parts."""
     entries = []
     for other, title in names.items():
-        here, below = (' aria-current="page"', parts) if other == name else ("", "")
-        entries.append(f'<li><a href="{address(other)}"{here}>{escape(title)}</a>{below}</li>')
+        here = ' aria-current="page"' if other == name else ""
+        parts = inner(text.headings) if other == name else ""
+        entries.append(f'<li><a href="{address(other)}"{here}>{escape(title)}</a>{parts}</li>')
     return "<ul>" + "\n".join(entries) + "</ul>"
 
 

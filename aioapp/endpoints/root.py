@@ -12,7 +12,7 @@ from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint, json_response
 from aioapp.web.negotiation import prefers
 from aioapp.web.pages import PAGES, STILL, html
-from aioapp.web.peer import reached_at
+from aioapp.web.proxies import reached_at
 
 HTML = "text/html"
 VARY = {"Vary": "Accept"}

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Literal, TypeVar
 
 from aioapp.callers import UNLIMITED, Budget, Caller, Limits, fits
-from aioapp.money import NANO
+from aioapp.money import MOST_DOLLARS, NANO
 
 T = TypeVar("T", int, datetime)
 State = Literal["active", "expired", "revoked"]
@@ -28,7 +28,7 @@ PLAIN = re.compile(rf"[^{CONTROLS}\uD800-\uDFFF]+")
 """Halves of a pair (U+D800 to U+DFFF) are no characters, and no store takes them."""
 TEXTS = {"note": 500, "owner": 200}
 """What people write about a key, each with its most characters."""
-MOST = 10**9
+MOST = MOST_DOLLARS
 """Of what a limit counts, and of dollars."""
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 """Not all later times exist in every time zone."""

@@ -3,7 +3,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -71,6 +71,11 @@ class Keyring:
     def any(self) -> bool:
         """Whether any key was there, when they were last read."""
         return self._known.any
+
+    @property
+    def holders(self) -> Iterable[Holder]:
+        """Whoever has a secret, of keys that have ended too, as they were last read."""
+        return self._known.holders.values()
 
     @property
     def guarded(self) -> bool:

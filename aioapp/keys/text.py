@@ -7,29 +7,32 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 
-from aioapp.callers import Budget, Limits
+from aioapp.callers import Budget, Limits, Standing
 from aioapp.money import NANO
 from aioapp.keys.key import END_OF_TIME, LONGEST_GRACE, MOST, Key
+from aioapp.keys.state import state_of
 
 NONE = "-"
+LAST_SECOND = time(23, 59, 59)
+"""Of a day on which a key ends, which therefore is called by that day, and not by the next."""
 
 
-def as_object(key: Key, *, at: datetime) -> dict[str, Any]:
+def as_object(key: Key, standing: Standing, *, at: datetime) -> dict[str, Any]:
     """The key as JSON, with its state at the time `at`."""
     return {
         "name": key.name,
         "admin": key.admin,
         "limits": asdict(key.limits),
         "budget": key.budget and budget_object(key.budget),
+        "spent_usd": None if key.budget is None else standing.of(key.budget) / NANO,
         "models": list(key.models),
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at and key.expires_at.isoformat(),
         "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
         "last_used_at": key.last_used_at and key.last_used_at.isoformat(),
-        "state": key.state(at),
+        "state": state_of(key, standing, at=at),
         "note": key.note,
         "owner": key.owner,
     }
@@ -39,16 +42,16 @@ def budget_object(budget: Budget) -> dict[str, Any]:
     return {"usd": budget.nanodollars / NANO, "per": budget.per, "strict": budget.strict}
 
 
-def row_of(key: Key, *, at: datetime) -> dict[str, str]:
+def row_of(key: Key, standing: Standing, *, at: datetime) -> dict[str, str]:
     """The key as a row of a table, by the names of its columns."""
     return {
         "name": key.name,
-        "state": key.state(at),
+        "state": state_of(key, standing, at=at).replace("_", " "),
         "admin": "yes" if key.admin else NONE,
         **{row.name.replace("_per_minute", "/min"): str(getattr(key.limits, row.name) or NONE)
            for row in fields(Limits)},
         "budget": spending(key.budget),
-        "expires": moment(key.expires_at),
+        "expires": last(key.expires_at),
         "last used": moment(key.last_used_at),
         "owner": key.owner or NONE,
         "models": " ".join(key.models),
@@ -61,7 +64,7 @@ def terms(key: Key) -> str:
         "any model" if "*" in key.models else "models " + " ".join(key.models),
         *limits(key),
         spending(key.budget) if key.budget else "no budget",
-        f"until {moment(key.expires_at)}" if key.expires_at else "no end",
+        f"until {last(key.expires_at)}" if key.expires_at else "no end",
         *(["admin"] if key.admin else []),
     ))
 
@@ -90,12 +93,21 @@ def dollars(amount: int) -> str:
     return f"{whole}.{rest:09}".rstrip("0").rstrip(".")
 
 
+def last(expires_at: datetime | None) -> str:
+    """When a key ends: the last day, where it is one, as it was said."""
+    if expires_at is None:
+        return NONE
+    at = expires_at.astimezone(UTC)
+    if at.time() == time():
+        at -= timedelta(seconds=1)  # midnight is the end of the day before, as keys have it that were made long ago
+    return at.date().isoformat() if at.time() == LAST_SECOND else moment(at)
+
+
 def moment(at: datetime | None) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else NONE
 
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-AMOUNT = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?")
 WHILE = re.compile(r"([0-9]{1,9})([smhd])")
 
 
@@ -103,13 +115,6 @@ def count(text: str) -> int:
     if re.fullmatch("[0-9]{1,10}", text) and 1 <= int(text) <= MOST:
         return int(text)
     raise ValueError(f"a whole number from 1 to {MOST}")
-
-
-def nanodollars(text: str) -> int:
-    """Dollars, exactly."""
-    if AMOUNT.fullmatch(text) and 0 < Decimal(text) <= MOST:
-        return int(Decimal(text) * NANO)
-    raise ValueError(f"dollars, more than 0 and at most {MOST}, with at most 9 decimals")
 
 
 def expiry(text: str, *, at: datetime) -> datetime:
@@ -125,7 +130,7 @@ def end_of(text: str) -> datetime:
         day = date.fromisoformat(text)
     except ValueError:
         return datetime.fromisoformat(text)
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    return datetime.combine(day, LAST_SECOND, UTC)
 
 
 def grace(text: str) -> timedelta:

@@ -18,13 +18,13 @@ class Drain:
     begun: bool = False
     refusing: bool = False
     expired: bool = False
-    _running: set[asyncio.Task[object]] = field(default_factory=set)
+    _running: dict[asyncio.Task[object], int] = field(default_factory=dict)  # a handler's may run several
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def running(self) -> int:
         """How many generations run."""
-        return len(self._running)
+        return sum(self._running.values())
 
     async def announce(self, seconds: float) -> None:
         """Let it be known that the end has begun, and go on as ever for `seconds`: once, whoever else announces it."""
@@ -47,11 +47,13 @@ class Drain:
             raise ShuttingDown("Send the request again; another server may take it.", retry_after=1)
         task = asyncio.current_task()
         assert task is not None
-        self._running.add(task)
+        self._running[task] = self._running.get(task, 0) + 1
         return task
 
     def leave(self, task: asyncio.Task[object]) -> None:
-        self._running.discard(task)
+        self._running[task] -= 1
+        if not self._running[task]:
+            del self._running[task]
         if self.refusing and not self._running:
             self._quiet.set()
 

@@ -16,6 +16,9 @@ VERSION = "2026-10-21"
 VERSION_WITH_TEMPERATURE = "2023-06-01"
 """Since 2026-10-21 `temperature` is an error for every model; models up to 4.6 still take it under this version."""
 
+PER_OUTPUT = 1000
+"""Tokens with which Claude is told of a schema, beside the schema: a few hundred, as for tools."""
+
 
 class Prompt(Protocol):
     """One request to the Messages API, whatever it is made of."""
@@ -78,7 +81,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPrompt:
-    """A prompt of plain text. `thinking` is set where it is fitted to its model."""
+    """A prompt of plain text. `output` is the JSON schema of what is to be answered, None for any text. `thinking` is
+    set where it is fitted to its model."""
 
     messages: tuple[Turn, ...]
     max_tokens: int
@@ -87,6 +91,7 @@ class TextPrompt:
     temperature: float | None = None
     effort: Effort | None = None
     stop_sequences: tuple[str, ...] = ()
+    output: Mapping[str, Any] | None = None
     thinking: Thinking | None = None
 
     @property
@@ -116,7 +121,8 @@ class TextPrompt:
 
     @property
     def most_input(self) -> int:
-        return most_tokens([turn.content for turn in self.messages], self.system or "", *self.stop_sequences)
+        most = most_tokens([turn.content for turn in self.messages], self.system or "", *self.stop_sequences)
+        return most if self.output is None else most + PER_OUTPUT + len(JSON.encode(self.output).encode())
 
     @property
     def text(self) -> str:
@@ -132,7 +138,7 @@ class TextPrompt:
         fit = TextPrompt(
             messages=self.messages, max_tokens=self.max_tokens, model=model, system=self.system,
             temperature=self.temperature if able.temperature else None, effort=self.effort if able.effort else None,
-            stop_sequences=self.stop_sequences, thinking=able.quiet)
+            stop_sequences=self.stop_sequences, output=self.output, thinking=able.quiet)
         if not left_out:
             return fit, ()
         return fit, tuple(f"{name} was left out: {model} does not take it." for name in left_out)
@@ -156,4 +162,7 @@ class TextPrompt:
             "stream": live or None,
         }
         body.update({name: value for name, value in optional.items() if value is not None})
+        if self.output is not None:
+            body["output_config"] = {**body.get("output_config", {}),
+                                     "format": {"type": "json_schema", "schema": self.output}}
         return JSON.encode(body).encode(errors="surrogatepass")  # a half of a character is Claude's to refuse

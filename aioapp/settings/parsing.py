@@ -2,12 +2,17 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import IPv6Network, ip_network
 from math import nan
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from aioapp.money import nanodollars
+from aioapp.webhooks.signature import secret_of
+
 Parse = Callable[[str], object]
 URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", re.IGNORECASE)
+WEBHOOK = re.compile(r"https?://[^\s/?#@]+([/?][^\s#]*)?", re.IGNORECASE)
 
 
 def whole(least: int, most: int) -> Parse:
@@ -40,6 +45,24 @@ def pace(text: str) -> float:
     if 0 <= number(text) <= 1000:
         return number(text)
     raise ValueError("a number from 0 to 1000")
+
+
+def usd(text: str) -> int:
+    """Dollars, as nanodollars."""
+    return nanodollars(text.strip())
+
+
+def webhook(text: str) -> str:
+    """Where to send to. It may hold a query, by which receivers often know who sends, but no password."""
+    text = text.strip()
+    with suppress(ValueError):  # a port or an IPv6 address that is none
+        if WEBHOOK.fullmatch(text) and text.isprintable() and urlsplit(text).hostname and urlsplit(text).port != 0:
+            return text
+    raise ValueError("a URL that begins with https:// or http:// and has neither password nor fragment")
+
+
+def secret(text: str) -> bytes:
+    return secret_of(text.strip())
 
 
 def number(text: str) -> float:
@@ -102,3 +125,21 @@ def origin(text: str) -> str:
 def origins(text: str) -> tuple[str, ...]:
     """Origins with commas between them."""
     return tuple(origin(part) for part in text.split(",") if part.strip()) or (origin(text),)
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """Networks with commas between them, as CIDR (RFC 4632) writes them, and `unix` for all Unix sockets."""
+    return tuple(network(part.strip()) for part in text.split(",") if part.strip()) or (network(text),)
+
+
+def network(text: str) -> str:
+    """An address is a network of one. Everybody is none: who calls could be forged then."""
+    if text.lower() == "unix":
+        return "unix"
+    with suppress(ValueError):
+        found = ip_network(text)
+        if isinstance(found, IPv6Network) and found.prefixlen >= 96 and found.network_address.ipv4_mapped:
+            found = ip_network((found.network_address.ipv4_mapped, found.prefixlen - 96))
+        if found.prefixlen > 0:
+            return str(found)
+    raise ValueError("a network such as 10.0.0.0/8, an address, or unix")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from aioapp.simulator.errors import Json
+from aioapp.simulator.examples import example_of
 from aioapp.simulator.models import Model
 from aioapp.simulator.tools import Call, calls_in, told_results, written
 
@@ -47,6 +48,9 @@ def generate(body: Json, model: Model) -> Answer:
         return Answer(stop_reason="refusal")
     prompt, results = prompt_of(body["messages"]), told_results(body["messages"])
     thought, text = compose(body["messages"], prompt)
+    match body.get("output_config"):
+        case {"format": {"type": "json_schema", "schema": schema}}:
+            text = written(example_of(schema))
     thinking = TOKEN.findall(thought) if thinks(body, model) else []
     if not results and (calls := calls_in(body, prompt)):
         return within(body["max_tokens"], Answer(thought=thinking, calls=calls, stop_reason="tool_use"))

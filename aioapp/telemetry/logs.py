@@ -2,6 +2,7 @@
 import json
 import logging
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from aioapp.generation import Generation
 from aioapp.settings import Settings
 
 requests = logging.getLogger("aioapp.requests")
+uncaught = logging.getLogger("aioapp.uncaught")
 
 LEFT = ("Connection closed.",)
 """What aiohttp says where a caller leaves within a body that nobody reads."""
@@ -22,7 +24,8 @@ class AccessRecord:
     """One request that has ended, or one frame of a WebSocket that asked for a generation.
 
     `key` is the name of the caller's key, `path` has no query, `status` is None where the caller left, and `generation`
-    is there if Claude was asked. It is logged as it is: only a formatter makes text of it.
+    is there if Claude was asked. `refused` is the origin or the host that is not let in. It is logged as it is: only a
+    formatter makes text of it.
     """
 
     remote: str
@@ -33,9 +36,11 @@ class AccessRecord:
     seconds: float
     request_id: str
     generation: Generation | None
+    refused: str | None = None
 
     def __str__(self) -> str:
         tail = "" if self.generation is None else " " + generation_text(self.generation)
+        tail += f" refused {self.refused}" if self.refused else ""
         return (f"{self.remote or '-'} {self.key or '-'} {self.method} {self.path} {self.status or 'left'} "
                 f"{self.seconds * 1e3:.1f} ms {self.request_id}{tail}")
 
@@ -56,12 +61,21 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneObject() if settings.log_format == "json" else OneLine())
     logging.basicConfig(level=max(level, logging.INFO), handlers=[handler])
-    logging.captureWarnings(settings.log_format == "json")  # Python itself would print them as lines of no form
+    if settings.log_format == "json":
+        claim_stderr()
     logging.getLogger("aioapp").setLevel(level)
     # Its warning quotes the subprotocols that a caller offers, and some offer their key as one.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     if not settings.access_log:
         requests.setLevel(logging.WARNING)
+
+
+def claim_stderr() -> None:
+    """Log what Python itself would print, as lines of no form: warnings, and what nobody catches."""
+    logging.captureWarnings(True)
+    sys.excepthook = lambda kind, error, trace: uncaught.critical("Nobody caught this.", exc_info=error)
+    sys.unraisablehook = lambda seen: uncaught.error("Nobody could catch this.", exc_info=seen.exc_value)
+    threading.excepthook = lambda seen: uncaught.error("Nobody caught this in a thread.", exc_info=seen.exc_value)
 
 
 class OneLine(logging.Formatter):
@@ -87,6 +101,7 @@ class OneObject(logging.Formatter):
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
+            "pid": record.process,
             "logger": record.name,
             "message": f"{seen.method} {seen.path} {seen.status or 'left'}" if seen else record.getMessage(),
         }
@@ -106,6 +121,7 @@ def request_fields(seen: AccessRecord) -> dict[str, object]:
         "status": seen.status,
         "duration_ms": round(seen.seconds * 1e3, 3),
         "request_id": seen.request_id,
+        **({"refused": seen.refused} if seen.refused else {}),
         **(generation_fields(seen.generation) if seen.generation else {}),
     }
 

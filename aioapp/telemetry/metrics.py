@@ -7,30 +7,28 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from aioapp import __version__, errors
 from aioapp.callers import Limits
 from aioapp.money import NANO
 from aioapp.generation import Generation
-from aioapp.telemetry.series import OTHER, Adds, Names, Observes
+from aioapp.telemetry.series import FIRST, OTHER, QUICK, USUAL, Adds, Names, Observes
+from aioapp.telemetry.vitals import LATE, Vitals, gauge
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
+    from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ANONYMOUS = "anonymous"
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-LIMITS = frozenset({"budget", *(limit.name for limit in fields(Limits))})
+LIMITS = frozenset({"budget", "server_budget", *(limit.name for limit in fields(Limits))})
+REASONS = frozenset(get_args(errors.Reason))
 FAILURES = frozenset(error.__name__ for error in (
     errors.CredentialsRefused, errors.Overloaded, errors.RateLimited, errors.Unavailable, errors.UpstreamFailed,
     errors.UpstreamTimeout))
-
-QUICK = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
-USUAL = (0.002, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
-FIRST = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-"""The ends of a histogram's buckets, in seconds."""
 
 
 class Metrics:
@@ -48,7 +46,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no hints
         self._shared = shared
         self._pending: defaultdict[Adds, float] = defaultdict(float)
-        self._registry = CollectorRegistry()
+        self._registry, self._asked = CollectorRegistry(), CollectorRegistry()
         self._paths, self._models, self._keys = Names(200), Names(200), Names(2000)
         self._set_up_requests()
         self._set_up_generations()
@@ -91,7 +89,7 @@ class Metrics:
 
     def key_refused(self, key: str | None, reason: str) -> None:
         """A key was refused for its own terms: `reason` is one of `errors.Reason`."""
-        self._key_refusals(self._keys.of(key or ANONYMOUS), reason).inc()
+        self._key_refusals(self._keys.of(key or ANONYMOUS), reason if reason in REASONS else OTHER).inc()
 
     def upstream_failed(self, kind: str) -> None:
         """Claude failed a caller: `kind` is one of `FAILURES`, the name of the error."""
@@ -107,6 +105,10 @@ class Metrics:
         if self._shared is not None:
             self._add_up()
 
+    def ask(self, collector: "Collector") -> None:
+        """Have it asked whenever somebody reads: for what any one process can tell of all."""
+        self._asked.register(collector)
+
     def render(self) -> bytes:
         """All counts in Prometheus's text format, of content type `CONTENT_TYPE`.
 
@@ -116,13 +118,14 @@ class Metrics:
 
         self._add_up()
         if self._shared is None:
-            return generate_latest(self._registry)
+            return generate_latest(self._registry) + generate_latest(self._asked)
         everybody = CollectorRegistry()
         try:
             multiprocess.MultiProcessCollector(everybody, self._shared)  # type: ignore[no-untyped-call]  # no hints
-            return generate_latest(everybody)
+            counted = generate_latest(everybody)
         except (OSError, ValueError):  # ValueError: it is no folder
-            return generate_latest(self._registry)
+            counted = generate_latest(self._registry)
+        return counted + generate_latest(self._asked)
 
     def _add_up(self) -> None:
         """At once where others read it too; else when it is asked for, which costs a third of it for each request."""
@@ -161,9 +164,11 @@ class Metrics:
     def _set_up_gauges(self) -> None:
         from prometheus_client import Gauge
 
-        self._in_flight = Gauge(
-            "generations_in_flight", "Generations that run now", namespace="aioapp", registry=self._registry,
-            multiprocess_mode="livesum")
+        self.vitals = Vitals(
+            self._registry, worked=self._counter("process_cpu_seconds", "The processor's seconds that they took"),
+            late=self._histogram("event_loop_lag_seconds", "How late the event loop is", buckets=LATE)())
+        self._in_flight = gauge(
+            self._registry, "generations_in_flight", text="Generations that run now", mode="livesum")
         self._in_flight.set(0)  # a process that was killed may have had our id, and left its count to us
         # As a gauge, since processes that share have no Info.
         Gauge("build_info", "What this server is", ("version",), namespace="aioapp", registry=self._registry,

@@ -3,6 +3,11 @@ from typing import Protocol
 
 OTHER = "other"
 
+QUICK = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0)
+USUAL = (0.002, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+FIRST = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+"""The ends of a histogram's buckets, in seconds."""
+
 
 class Adds(Protocol):
     """A series to which amounts can be added."""

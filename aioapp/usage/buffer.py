@@ -13,7 +13,7 @@ from aioapp.messages.events import Usage
 from aioapp.money import MOST_NANODOLLARS
 
 KEPT = 10_000
-"""Generations that are kept one by one."""
+"""Generations that are kept one by one, unless it is set otherwise, and as many as wait to be written."""
 REFUSALS_KEPT = 1000
 """Refusals that are kept one by one: apart, so that they push no generation out."""
 

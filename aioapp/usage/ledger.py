@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from aioapp.callers import Caller
 from aioapp.errors import StoreUnavailable
 from aioapp.generation import Generation
 from aioapp.usage.buffer import LONGEST_PROMPT, Names, Pending, Refusal, plain
@@ -24,13 +25,17 @@ log = logging.getLogger("aioapp.usage")
 
 
 class Ledger:
-    """Who spent what. All but what is awaited is to be called on the event loop."""
+    """Who spent what. All but what is awaited is to be called on the event loop.
+
+    Where the server has a budget, `everybody` is whom each generation is charged to besides its caller.
+    """
 
     def __init__(
             self, store: UsageStore, *, clock: Callable[[], datetime] = partial(datetime.now, UTC),
-            keep_prompts: bool = False,
+            keep_prompts: bool = False, everybody: Caller | None = None,
     ) -> None:
         self._store = store
+        self._charged = everybody.account if everybody is not None and everybody.budget is not None else None
         self._clock = clock
         self._keep_prompts = keep_prompts
         self._names = Names()
@@ -43,7 +48,9 @@ class Ledger:
         """Account for a generation that has ended. It is written by `run`."""
         at = self._now()
         prompt = plain(generation.prompt.text, most=LONGEST_PROMPT) if self._keep_prompts else None
-        self._pending.add(generation, at=at, model=self._names.kept(generation), prompt=prompt)
+        cost = self._pending.add(generation, at=at, model=self._names.kept(generation), prompt=prompt)
+        if self._charged is not None:
+            self._pending.charged[self._charged, at[:10]] += cost
         self._added.set()
 
     def refuse(self, refusal: Refusal) -> None:

@@ -4,9 +4,10 @@ import time
 
 from aiohttp import web
 
-from aioapp.generation import LEFT, Generation
+from aioapp.generation import LEFT, Admission, Generation
 from aioapp.telemetry.logs import AccessRecord, is_logged, log_request
-from aioapp.web.context import BEGAN, CALLER, GENERATION, REFUSED_KEY, REQUEST_ID, SERVICES
+from aioapp.web.context import BEGAN, CALLER, GENERATION, REFUSED_KEY, REQUEST_ID, SERVICES, TURNED_AWAY
+from aioapp.web.proxies import remote_of
 
 PROBES = frozenset({"/health", "/health/ready", "/health/live"})
 """What balancers and supervisors ask every few seconds."""
@@ -20,20 +21,22 @@ def log_exchange(request: web.Request, status: int | None) -> None:
     if is_logged(level):
         caller = request.get(CALLER)
         log_request(AccessRecord(
-            remote=request.remote or "", key=caller.key if caller else request.get(REFUSED_KEY), method=request.method,
+            remote=remote_of(request), key=caller.key if caller else request.get(REFUSED_KEY), method=request.method,
             path=request.rel_url.raw_path, status=status, seconds=seconds, request_id=request[REQUEST_ID],
-            generation=generation), level=level)
+            generation=generation, refused=request.get(TURNED_AWAY)), level=level)
     metrics = services.metrics
     metrics.request(method=request.method, path=path, status=status or LEFT, seconds=seconds)
     if generation and generation.outcome == "completed" and not generation.live:
         metrics.overhead(max(0.0, seconds - generation.meter.waited))
 
 
-def log_frame(request: web.Request, generation: Generation, *, status: int | None, seconds: float) -> None:
-    """A frame on a WebSocket that asked for a generation."""
-    admission = generation.admission
+def log_frame(
+        request: web.Request, admission: Admission, *, generation: Generation | None, status: int | None,
+        seconds: float, method: str = "FRAME",
+) -> None:
+    """What asks for a generation and is no request itself: a frame on a WebSocket, or a handler that asks Claude."""
     log_request(AccessRecord(
-        remote=request.remote or "", key=admission.caller.key, method="FRAME", path=request.rel_url.raw_path,
+        remote=remote_of(request), key=admission.caller.key, method=method, path=request.rel_url.raw_path,
         status=status, seconds=seconds, request_id=admission.request_id, generation=generation))
 
 

@@ -55,6 +55,7 @@ class Endpoint:
     query: type[Schema] | None = None
     body: type[Schema] | None = None
     kinds: tuple[str, ...] = KINDS
+    body_required: bool = True
     example: Mapping[str, Any] = field(default_factory=dict)
     answers: Mapping[int, Content] = field(default_factory=dict)
     sample: Mapping[str, Any] | str | None = None

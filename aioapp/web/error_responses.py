@@ -27,6 +27,8 @@ def as_app_error(
     A refusal for the caller's own terms is counted: it is the request's, or that of the frame with this `admission`.
     """
     services = request.app[SERVICES]
+    if isinstance(error, ExceptionGroup):
+        error = first_of(error)
     if isinstance(error, errors.AppError):
         count(error, services.metrics)
         if error.refused is not None:
@@ -34,6 +36,15 @@ def as_app_error(
         return error
     log.error("Unexpected %s", type(error).__name__, exc_info=error)
     return errors.AppError(f"{type(error).__name__}: {error}" if services.debug else None)
+
+
+def first_of(group: ExceptionGroup[Exception]) -> Exception:
+    """The error of ours for which a task group has failed, if nothing else has failed in it."""
+    ours, others = group.split(errors.AppError)
+    if ours is None or others is not None:
+        return group
+    first: Exception = ours.exceptions[0]
+    return first_of(first) if isinstance(first, ExceptionGroup) else first
 
 
 def refuse(
@@ -64,6 +75,8 @@ def transport_of(
 
 def count(error: errors.AppError, metrics: Metrics) -> None:
     match error:
+        case errors.ServerBudgetSpent():
+            metrics.refused("server_budget")
         case errors.LimitReached(refused=str(limit)) | errors.BudgetSpent(refused=str(limit)):
             metrics.refused(limit)
         case (errors.RateLimited() | errors.UpstreamFailed() | errors.UpstreamTimeout() | errors.Overloaded()

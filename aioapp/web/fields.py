@@ -122,6 +122,20 @@ def choice(options: Sequence[str], **more: Any) -> fields.String:
         error_messages=messages("type_error.str|str type expected"), validate=one_of, **described(more))
 
 
+def several(options: Sequence[str], *, most: int, **more: Any) -> fields.String:
+    """One to `most` of the options, with commas between them; one that is named twice counts once."""
+    one, permitted = "|".join(options), ", ".join(map(repr, options))
+    said = f"value_error.const|unexpected value; permitted: 1 to {most} of {permitted}, with commas between"
+    return shaped(f"({one})(,({one})){{0,{most - 1}}}", said=said, **more)
+
+
+def shaped(pattern: str, *, said: str, **more: Any) -> fields.String:
+    """Text that the pattern fits, which OpenAPI tells as well; `said` is what is said of any other."""
+    return fields.String(
+        error_messages=messages("type_error.str|str type expected"), **described(more, {"pattern": f"^{pattern}$"}),
+        validate=validate.Regexp(rf"(?:{pattern})\Z", error=said))
+
+
 class Many(fields.List[Any]):
     """A JSON list. One that is too long is not looked into; nor is any further than faults are told."""
 

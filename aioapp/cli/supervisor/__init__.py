@@ -1,4 +1,4 @@
-"""Several processes on one listening socket, and a new one for each that dies, hangs or whose sources have changed.
+"""Several processes on one listening socket: a new one for each that dies, hangs, is replaced or has changed sources.
 
 A worker is this program again, so that it loads whatever the files now hold. It inherits the socket as `--fd`, and, as
 the variable `AIOAPP_LIFELINE` tells it, what ties it to its supervisor. What workers count for `/metrics` they keep in
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from aioapp.cli.supervisor.replacement import keep, on_hangup
 from aioapp.cli.supervisor.workers import Workers
 from aioapp.settings import SettingError, Settings
 
@@ -48,9 +49,11 @@ async def supervise(
             command=[sys.executable, *program, *own], fds=[listening.fileno()],
             env={**environ} | ({COUNTS: str(counts)} if counts else {}), counts=counts,
             timeout=settings.worker_timeout, patience=patience(settings))
+        asked = asyncio.Event()
+        on_hangup(asked.set, stop=stopped.set)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(workers.keep_one()) for _ in range(settings.workers)]
-            tasks.append(group.create_task(announce(address, answering)))
+            tasks = [group.create_task(keep(workers, settings.workers, asked=asked)),
+                     group.create_task(announce(address, answering))]
             if settings.reload:
                 tasks.append(group.create_task(renew_on_change(workers)))
             await stopped.wait()

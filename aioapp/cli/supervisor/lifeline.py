@@ -1,7 +1,8 @@
 """What ties a worker to its supervisor: a pair of connected sockets, of which each holds one.
 
-The worker's event loop writes a byte now and then. A process that stands still and a loop that blocks write none, which
-is how they are found out. When the supervisor ends, however that ends, its socket closes, and the worker ends too.
+The worker's event loop writes a byte now and then, and another one when it begins to serve. A process that stands still
+and a loop that blocks write none, which is how they are found out. A byte from the supervisor has the worker retire.
+When the supervisor ends, however that ends, its socket closes, and the worker ends too.
 """
 import asyncio
 import os
@@ -10,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
+ALIVE, READY, RETIRE = b".", b"!", b"r"
 BEAT = 0.5
 """Seconds from one sign of life to the next, and from one look for them to the next."""
 
@@ -23,8 +25,11 @@ def lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-async def silence(ours: socket.socket, timeout: float, *, sleep: Callable[[float], Awaitable[object]]) -> None:
-    """Return once a worker has given no sign of life for `timeout` seconds.
+async def silence(
+        ours: socket.socket, timeout: float, *, sleep: Callable[[float], Awaitable[object]],
+        ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Return once a worker has given no sign of life for `timeout` seconds; `ready` is called when it serves.
 
     They are counted in looks, not by a clock. However late a look of ours is, because we or the whole machine stood
     still, it is one look: nobody has been silent for as long as we could not hear.
@@ -32,30 +37,50 @@ async def silence(ours: socket.socket, timeout: float, *, sleep: Callable[[float
     silent = 0.0
     while silent < timeout:
         await sleep(BEAT)
-        silent = 0.0 if lives(ours) else silent + BEAT
+        said = heard(ours)
+        if READY in said:
+            ready()
+        silent = 0.0 if said else silent + BEAT
 
 
-def lives(ours: socket.socket) -> bool:
-    """Whether the worker has written since the last look. What it may write unread, the system bounds."""
+def heard(ours: socket.socket) -> bytes:
+    """What the worker has written since the last look. What it may write unread, the system bounds."""
     try:
-        return bool(ours.recv(2**16))
+        return ours.recv(2**16)
     except (BlockingIOError, ConnectionError):
-        return False
+        return b""
 
 
-def follow(theirs: int, *, every: float = BEAT) -> None:
-    """Be a worker on this end of a lifeline: give signs of life, and take the end of the supervisor as a SIGTERM."""
+def write(end: int | socket.socket, byte: bytes) -> None:
+    """Never waits. The other side may stand still, or be gone, of which one learns by reading."""
+    with suppress(BlockingIOError, ConnectionError):
+        os.write(end if isinstance(end, int) else end.fileno(), byte)
+
+
+def follow(theirs: int, *, retire: Callable[[], None] = lambda: None, every: float = BEAT) -> None:
+    """Be a worker on this end of a lifeline: give signs of life, and take the end of the supervisor as a SIGTERM.
+
+    `retire` is called when it is time to.
+    """
     loop = asyncio.get_running_loop()
     os.set_blocking(theirs, False)
 
     def beat() -> None:
-        with suppress(BlockingIOError, ConnectionError):  # the supervisor stands still, or is gone, which ends us below
-            os.write(theirs, b".")
+        write(theirs, ALIVE)
         loop.call_later(every, beat)
 
-    def end() -> None:
-        loop.remove_reader(theirs)
-        signal.raise_signal(signal.SIGTERM)  # where we end already it is the second one, which ends that at once
+    def listen() -> None:
+        try:
+            said = os.read(theirs, 64)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            said = b""
+        if said:
+            retire()
+        else:
+            loop.remove_reader(theirs)
+            signal.raise_signal(signal.SIGTERM)  # where we end already it is the second one, which ends that at once
 
-    loop.add_reader(theirs, end)
+    loop.add_reader(theirs, listen)
     beat()

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aioapp.cli.supervisor.lifeline import lifeline, silence
+from aioapp.cli.supervisor.lifeline import RETIRE, lifeline, silence, write
 from aioapp.settings import LIFELINE
 
 TOO_SHORT = 2.0
@@ -17,6 +17,30 @@ TOO_SHORT = 2.0
 LONGEST_PAUSE = 30.0
 
 log = logging.getLogger("aioapp.supervisor")
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """The place of one worker at a time. `ready` is set once one has served in it.
+
+    One that is on `trial` is given up, not replaced, if it ends before; `end` says how it did.
+    """
+
+    trial: bool = False
+    retired: bool = False
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    end: str = ""
+    lifeline: socket.socket | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.retired or (self.trial and not self.ready.is_set())
+
+    def retire(self) -> None:
+        """Have the worker take no more connections, and end when those it has are over. None takes its place here."""
+        self.retired = True
+        if self.lifeline is not None:
+            write(self.lifeline, RETIRE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,12 +61,14 @@ class Workers:
     _running: set[Process] = field(default_factory=set)
     _renewed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def keep_one(self) -> None:
-        """Keep one worker running until cancelled, which ends it in order."""
-        pause, loop = 0.0, asyncio.get_running_loop()
-        while True:
+    async def keep_one(self, slot: Slot | None = None) -> None:
+        """Keep one worker running until cancelled, which ends it in order, or until its slot is over."""
+        pause, loop, slot = 0.0, asyncio.get_running_loop(), slot or Slot()
+        while not slot.retired:
             began, renewed = loop.time(), self._renewed
-            end = await self._run()
+            slot.end = end = await self._run(slot)
+            if slot.over:
+                return
             lived = loop.time() - began
             pause = 0.0 if lived > TOO_SHORT or renewed.is_set() else min(LONGEST_PAUSE, 2 * pause or 0.5)
             log.log(logging.INFO if renewed.is_set() else logging.WARNING,
@@ -58,7 +84,7 @@ class Workers:
         for process in self._running:
             tell(process, signal.SIGTERM)
 
-    async def _run(self) -> str:
+    async def _run(self, slot: Slot) -> str:
         """Run one worker. Returns how it ended."""
         with ExitStack() as stack:
             try:
@@ -67,9 +93,11 @@ class Workers:
             except OSError as error:
                 return f"could not be started ({error})"
             self._running.add(process)
+            slot.lifeline = ours
             try:
-                return f"ended with status {await self._end_of(process, lifeline=ours)}"
+                return f"ended with status {await self._end_of(process, slot=slot, lifeline=ours)}"
             finally:
+                slot.lifeline = None
                 self._running.discard(process)
                 self._forget(process.pid)
 
@@ -81,10 +109,10 @@ class Workers:
             *self.command, pass_fds=(*self.fds, lifeline), env={**self.env, LIFELINE: str(lifeline)},
             start_new_session=True)
 
-    async def _end_of(self, process: Process, *, lifeline: socket.socket) -> int:
+    async def _end_of(self, process: Process, *, slot: Slot, lifeline: socket.socket) -> int:
         """Wait for the end of a worker, which is looked after until then. To be cancelled has it end in order."""
         async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self._look_after(process, lifeline=lifeline))
+            looking = group.create_task(self._look_after(process, slot=slot, lifeline=lifeline))
             try:
                 return await process.wait()
             except asyncio.CancelledError:
@@ -93,8 +121,8 @@ class Workers:
             finally:
                 looking.cancel()
 
-    async def _look_after(self, process: Process, *, lifeline: socket.socket) -> None:
-        await silence(lifeline, self.timeout, sleep=self.sleep)
+    async def _look_after(self, process: Process, *, slot: Slot, lifeline: socket.socket) -> None:
+        await silence(lifeline, self.timeout, sleep=self.sleep, ready=slot.ready.set)
         log.warning("Worker %d has given no sign of life for %g s and is killed.", process.pid, self.timeout)
         tell(process, signal.SIGKILL)
 

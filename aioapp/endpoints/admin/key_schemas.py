@@ -15,6 +15,7 @@ from aioapp.endpoints.usage_schemas import LimitsAnswer
 from aioapp.keys import Key, expiry
 from aioapp.keys.changes import Patch
 from aioapp.keys.key import CONTROLS, MOST_PATTERNS, NAME, PATTERN, TEXTS
+from aioapp.keys.state import STATES
 from aioapp.web.fields import choice, flag, many, number, one, text, whole
 from aioapp.web.schemas import SAMPLE, Body
 from aioapp.web.validation import row
@@ -44,7 +45,11 @@ class KeyAnswer(Schema):
     revoked_at = fields.DateTime(required=True, allow_none=True)
     last_used_at = fields.DateTime(required=True, allow_none=True, metadata={
         "description": "When its latest generation ended, by a second or so; null where there was none."})
-    state = fields.String(required=True, validate=validate.OneOf(("active", "expired", "revoked")))
+    spent_usd = fields.Float(required=True, allow_none=True, metadata={
+        "description": "Of its budget, in the day or month that runs; null without one."})
+    state = fields.String(required=True, validate=validate.OneOf(STATES), metadata={
+        "description": "The first of these that is true: `near_budget` is 80 % of it, `limited` is refused for a limit "
+                       "within five minutes, `expires_soon` within seven days."})
     note = fields.String(required=True, allow_none=True)
     owner = fields.String(required=True, allow_none=True)
 
@@ -161,6 +166,7 @@ KEY = {
     "admin": False,
     "limits": {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4},
     "budget": {"usd": 5.0, "per": "day", "strict": False},
+    "spent_usd": 0.000972,
     "models": ["claude-sonnet-*"],
     "created_at": SAMPLE["timestamp"],
     "expires_at": None,

@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from aioapp import errors
+from aioapp.callers import UNUSED
 from aioapp.endpoints.admin.key_schemas import (
     CHANGED, KEY, SECRET, WANTED, CreateKeyBody, KeysAnswer, NewSecretAnswer, OneKeyAnswer, RotateKeyBody,
     UpdateKeyBody, asked_for, patch_asked_for, told_by_field,
@@ -16,22 +17,27 @@ from aioapp.web import answers
 from aioapp.web.context import CALLER, SERVICES
 from aioapp.web.endpoint import MERGE_PATCH, Endpoint, Handler, json_response, read_body
 from aioapp.web.schemas import SAMPLE
-from aioapp.web.validation import patch_of
+from aioapp.web.validation import loaded, patch_of
 
 JSON = "application/json"
 BODY_ERRORS = (errors.RequestTooLarge, errors.UnsupportedMediaType, errors.ValidationFailed)
 
 
 async def listed(request: web.Request) -> web.Response:
-    at = datetime.now(UTC)
-    keys = await request.app[SERVICES].keys.listed()
+    at, services = datetime.now(UTC), request.app[SERVICES]
+    await services.ledger.flush()
+    keys, standings = await services.keys.listed(), await services.usage.standings(at=at)
+
+    def told() -> web.Response:
+        rows = [as_object(key, standings.get(key.name, UNUSED), at=at) for key in keys]
+        return json_response({"keys": rows, "timestamp": answers.now()})
+
     # Ten thousand keys take a quarter of a second, in which the event loop has callers to serve.
-    return await asyncio.to_thread(
-        lambda: json_response({"keys": [as_object(key, at=at) for key in keys], "timestamp": answers.now()}))
+    return await asyncio.to_thread(told)
 
 
 async def shown(request: web.Request) -> web.Response:
-    return one_key(await request.app[SERVICES].keys.find(named(request)))
+    return await one_key(request, await request.app[SERVICES].keys.find(named(request)))
 
 
 async def created(request: web.Request) -> web.Response:
@@ -56,7 +62,8 @@ async def revoked(request: web.Request) -> web.Response:
 
 async def rotated(request: web.Request) -> web.Response:
     at, keys = datetime.now(UTC), request.app[SERVICES].keys
-    grace = timedelta(seconds=(await read_body(request, ROTATE))["grace_seconds"])
+    body = await read_body(request, ROTATE) if request.body_exists else loaded(ROTATE, {})
+    grace = timedelta(seconds=body["grace_seconds"])
     key, secret = await keys.rotate(named(request), by=request[CALLER], at=at, grace=grace)
     return await changed(request, key, secret=secret)
 
@@ -64,15 +71,18 @@ async def rotated(request: web.Request) -> web.Response:
 async def changed(request: web.Request, key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
     """This process knows of the change before it answers; the others see it within a second."""
     await request.app[SERVICES].authenticator.keyring.refresh()
-    return one_key(key, status=status, secret=secret)
+    return await one_key(request, key, status=status, secret=secret)
 
 
 def named(request: web.Request) -> str:
     return request.match_info["name"]
 
 
-def one_key(key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
-    said: dict[str, Any] = {"key": as_object(key, at=datetime.now(UTC)), "timestamp": answers.now()}
+async def one_key(request: web.Request, key: Key, *, status: int = 200, secret: str | None = None) -> web.Response:
+    at, services = datetime.now(UTC), request.app[SERVICES]
+    await services.ledger.flush()
+    standing = (await services.usage.standings(at=at, key=key.name)).get(key.name, UNUSED)
+    said: dict[str, Any] = {"key": as_object(key, standing, at=at), "timestamp": answers.now()}
     # Not even a browser's cache is told a secret (RFC 9111 §5.2.2.5).
     return json_response(said if secret is None else {**said, "secret": secret}, status=status,
                          headers={"Cache-Control": "no-store"})
@@ -104,7 +114,9 @@ KEYS = (
              answers={200: {JSON: OneKeyAnswer}}, sample=ONE, errors=(errors.NotFound, errors.Conflict)),
     endpoint(rotated, name="rotateKey", method="POST", path="/admin/keys/{name}/rotate",
              summary="Give a key a new secret",
-             description="The older secrets work for a while yet. 403 for a key that may do what yours may not.",
-             body=RotateKeyBody, example={"grace_seconds": 86_400}, answers={200: {JSON: NewSecretAnswer}}, sample=NEW,
+             description="The older secrets work for a while yet: a day, without a body. 403 for a key that may do "
+                         "what yours may not.",
+             body=RotateKeyBody, body_required=False, example={"grace_seconds": 86_400},
+             answers={200: {JSON: NewSecretAnswer}}, sample=NEW,
              errors=(*BODY_ERRORS, errors.NotFound, errors.Conflict)),
 )

@@ -12,7 +12,7 @@ from aiohttp import web
 from aioapp import errors
 from aioapp.keys.key import SESSION_LIFETIME
 from aioapp.web.access.policy import COOKIE, administrator, cookie, is_foreign
-from aioapp.web.peer import reached_at
+from aioapp.web.proxies import reached_at
 from aioapp.web.context import SERVICES
 from aioapp.web.endpoint import Endpoint
 from aioapp.web.error_responses import as_app_error, headers_of

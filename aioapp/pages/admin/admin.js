@@ -10,11 +10,12 @@
 import {drawDays, pointAt} from "./chart.js";
 import {actOnKey, confirm, copySecret, forgetSecret, saveKey} from "./dialogs.js";
 import {find} from "./elements.js";
+import {changeFilters, showFilters} from "./filters.js";
 import {attempt} from "./forms.js";
 import {narrowKeys} from "./keys.js";
 import {refresh, rest} from "./refresh.js";
-import {toggleDetails} from "./requests.js";
-import {openTerms} from "./terms.js";
+import {actOnRequest} from "./requests.js";
+import {fillPreset, openTerms} from "./terms.js";
 import {showUsage} from "./usage.js";
 
 function on(id, heard) {
@@ -32,17 +33,22 @@ on("view", {change: ({target}) => target.name === "measure" ? showUsage() : refr
 on("by-day", {pointermove: pointAt, pointerdown: pointAt, pointerleave: pointAt});
 on("find-key", {input: narrowKeys});
 on("keys", {click: actOnKey});
-on("request-key", {change: refresh});
-on("requests", {click: toggleDetails});
+on("filters", {change: changeFilters, submit: event => event.preventDefault()});
+on("requests", {click: actOnRequest});
 on("new-key", {click: () => openTerms()});
 on("create-key", {submit: submitted(saveKey)});
 on("create-cancel", {click: () => find("create").close()});
 on("confirm-form", {submit: submitted(confirm)});
 on("confirm-no", {click: () => find("confirm").close()});
-on("secret-copy", {click: copySecret});
+on("preset", {change: fillPreset});
 on("secret-close", {click: () => find("secret-dialog").close()});
-on("secret-dialog", {close: forgetSecret, cancel: event => event.preventDefault()}); // Escape by mistake would lose it
+on("secret-dialog", {click: copySecret, close: forgetSecret, cancel: event => event.preventDefault()}); // Escape by mistake would lose it
 addEventListener("pagehide", forgetSecret);
 document.addEventListener("visibilitychange", () => document.hidden ? rest() : refresh());
+addEventListener("hashchange", () => {
+  showFilters();
+  refresh();
+  if (location.hash.startsWith("#requests")) find("requests-title").scrollIntoView();
+});
 new ResizeObserver(drawDays).observe(find("by-day"));
 refresh();

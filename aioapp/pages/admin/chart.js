@@ -1,7 +1,10 @@
 /** The chart by day. */
-import {find, put} from "./elements.js";
+import {copyOf, fill, find, keep, put} from "./elements.js";
 import {usage, view} from "./view.js";
 import {MEASURES, count, dayName, money} from "./words.js";
+
+const MOST = 5; // names with a colour of their own; all others share one
+const OTHERS = "others";
 
 let pointed = -1; // the day whose figures are read out; -1 is none
 
@@ -36,7 +39,7 @@ export function drawDays() {
   const ticks = ticksTo(Math.max(...usage.days.map(row => row[measure])), MEASURES[measure].step);
   const labels = ticks.map(MEASURES[measure].tick);
   const place = layOut(svg, labels, ticks.at(-1));
-  svg.replaceChildren(...drawScale(place, ticks, labels), ...drawDates(place), ...drawBars(place, measure));
+  svg.replaceChildren(...drawScale(place, ticks, labels), ...drawDates(place), ...drawBars(place, measure), ...drawParts(place, measure));
   svg.ariaLabel = summary();
   point(pointed);
 }
@@ -60,7 +63,37 @@ function drawBars({bottom, step, x, y}, measure) {
   const width = Math.min(0.75 * step, 40);
   return usage.days.map((row, i) => {
     const height = row[measure] && Math.max(1.5, bottom - y(row[measure]));
-    return drawn("rect", {x: x(i) - width / 2, width, y: bottom - height, height, class: "day"});
+    const today = i === usage.days.length - 1;
+    return drawn("rect", {x: x(i) - width / 2, width, y: bottom - height, height, class: today ? "day partial" : "day"});
+  });
+}
+
+/** The names that used most, the others together, and for each day what each of them used. */
+function partsOf(measure) {
+  const nameOf = row => row[usage.of] ?? "anonymous";
+  const sums = Map.groupBy(usage.parts, nameOf);
+  const total = rows => rows.reduce((sum, row) => sum + row[measure], 0);
+  const names = [...sums.keys()].sort((one, other) => total(sums.get(other)) - total(sums.get(one))).slice(0, MOST);
+  const days = Map.groupBy(usage.parts, row => row.day);
+  const all = sums.size > MOST ? [...names, OTHERS] : names;
+  return {all, of: (day, name) => total((days.get(day) ?? []).filter(row =>
+    name === OTHERS ? !names.includes(nameOf(row)) : nameOf(row) === name))};
+}
+
+function drawParts({step, x, y}, measure) {
+  const {all, of} = partsOf(measure);
+  keep(find("legend"), new Map(all.map((name, at) => [name, {name, at}])), copyOf("legend-row"), (item, {name, at}) => {
+    fill(item, {name});
+    item.className = `part-${at}`;
+  });
+  if (all.length < 2) return [];
+  const width = Math.min(0.75 * step, 40);
+  return usage.days.flatMap(({day}, i) => {
+    let below = 0;
+    return all.map((name, at) => {
+      const [from, to] = [below, below += of(day, name)];
+      return drawn("rect", {x: x(i) - width / 2, width, y: y(to), height: y(from) - y(to), class: `part part-${at}`});
+    });
   });
 }
 
@@ -69,8 +102,9 @@ function summary() {
   const {measure} = view();
   const {name, words} = MEASURES[measure];
   const top = usage.days.reduce((best, row) => row[measure] > best[measure] ? row : best);
+  const open = "; today is not over";
   return `${name} from ${dayName(usage.days[0].day)} to ${dayName(usage.days.at(-1).day)} (UTC): ` +
-    (top[measure] ? `at most ${words(top[measure])}, on ${dayName(top.day)}` : "none");
+    (top[measure] ? `at most ${words(top[measure])}, on ${dayName(top.day)}` : "none") + open;
 }
 
 /** Mark a day and read its figures out. */

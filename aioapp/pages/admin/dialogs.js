@@ -14,18 +14,23 @@ function showSecret(name, secret) {
   put(find("secret-title"), `The new secret of ${name}`);
   put(find("copied"), "");
   find("secret").textContent = secret;
+  find("use-curl").textContent = `curl ${location.origin}/api/generate -H 'X-API-Key: ${secret}' -H 'Content-Type: application/json' ` +
+    `-d '{"prompt": "Hello"}'`;
+  find("use-env").textContent = `export ANTHROPIC_BASE_URL=${location.origin} ANTHROPIC_AUTH_TOKEN=${secret}`;
   find("secret-dialog").showModal();
 }
 
-export const forgetSecret = () => find("secret").replaceChildren();
+export const forgetSecret = () => ["secret", "use-curl", "use-env"].forEach(id => find(id).replaceChildren());
 
 /** Over plain HTTP a page has no clipboard: the text is selected for the keyboard instead. */
-export async function copySecret() {
+export async function copySecret({target}) {
+  if (!target.dataset.copy) return;
+  const text = find(target.dataset.copy);
   try {
-    await navigator.clipboard.writeText(find("secret").textContent);
+    await navigator.clipboard.writeText(text.textContent);
     put(find("copied"), "Copied.");
   } catch {
-    getSelection().selectAllChildren(find("secret"));
+    getSelection().selectAllChildren(text);
     put(find("copied"), "Selected: copy it with your keyboard.");
   }
 }

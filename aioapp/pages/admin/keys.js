@@ -1,7 +1,9 @@
 /** Keys: a row each, with what it may and what it has spent. */
 import {copyOf, fill, find, keep, sayIfEmpty, setBar} from "./elements.js";
+import {leadTo, showFilters} from "./filters.js";
 import {ask} from "./server.js";
-import {count, dateFormat, inFull, isoDay, moment, money, roundMoney} from "./words.js";
+import {tell} from "./status.js";
+import {count, dateFormat, ending, inFull, moment, money, roundMoney} from "./words.js";
 
 const known = new Map(); // the keys that the page shows, by name
 
@@ -9,32 +11,20 @@ export const keyNamed = name => known.get(name);
 
 export async function readKeys(signal) {
   const {keys} = await ask("/admin/keys", {signal});
-  const spent = await readSpent(keys, signal);
-  const order = ["active", "expired", "revoked"];
+  const order = ["spent", "limited", "near_budget", "expires_soon", "active", "expired", "revoked"];
   keys.sort((one, other) => order.indexOf(one.state) - order.indexOf(other.state) || one.name.localeCompare(other.name));
   known.clear();
   for (const key of keys) known.set(key.name, key);
-  keep(find("keys").tBodies[0], new Map(keys.map(key => [key.name, key])), copyOf("key-row"),
-    (row, key) => showKey(row, key, spent[key.budget?.per]?.get(key.name) ?? 0));
+  keep(find("keys").tBodies[0], new Map(keys.map(key => [key.name, key])), copyOf("key-row"), showKey);
   keep(find("request-key"), new Map(keys.map(key => [key.name, key.name])), () => new Option(),
     (option, name) => Object.assign(option, {text: name, value: name}));
+  showFilters();
   narrowKeys();
+  tell({keys});
 }
 
-/** What each key has spent this day and month (of UTC), asked only for the periods that some budget has. */
-async function readSpent(keys, signal) {
-  const today = isoDay(Date.now());
-  const spent = {};
-  for (const per of new Set(keys.flatMap(key => key.budget?.per ?? []))) {
-    const since = per === "day" ? today : `${today.slice(0, 8)}01`;
-    const {rows} = await ask(`/admin/usage?${new URLSearchParams({by: "key", since, until: today})}`, {signal});
-    spent[per] = new Map(rows.map(row => [row.key, row.cost_usd]));
-  }
-  return spent;
-}
-
-/** @param {number} spent dollars in its budget's period */
-function showKey(row, key, spent) {
+function showKey(row, key) {
+  const state = key.state.replaceAll("_", " ");
   Object.assign(row.dataset, {key: key.name, state: key.state});
   const none = text => ({text, kind: "none"});
   fill(row, {
@@ -42,22 +32,23 @@ function showKey(row, key, spent) {
     owner: inFull(key.owner ?? ""),
     note: inFull(key.note ?? ""),
     admin: key.admin ? "admin" : "",
-    state: key.revoked_at ? {...moment(key.revoked_at, dateFormat), text: key.state} : key.state,
+    state: key.revoked_at ? {...moment(key.revoked_at, dateFormat), text: state} : state,
     limits: limitsOf(key) || none("none"),
-    budget: budgetOf(key, spent) || none("none"),
+    budget: budgetOf(key) || none("none"),
     models: key.models.some(pattern => pattern !== "*") ? key.models.join(", ") : none("all"),
-    expires: key.expires_at ? moment(key.expires_at, dateFormat) : none("never"),
+    expires: key.expires_at ? ending(key.expires_at) : none("never"),
     used: key.last_used_at ? moment(key.last_used_at, dateFormat) : none("never"),
   });
-  setBar(row, key.budget && (key.budget.usd ? spent / key.budget.usd : 1));
+  leadTo(row.querySelector('[data-of="name"]'), {key: key.name});
+  setBar(row, key.budget && (key.budget.usd ? key.spent_usd / key.budget.usd : 1));
   row.querySelector(".edit").hidden = key.state === "revoked";
-  row.querySelector(".rotate").hidden = key.state !== "active";
+  row.querySelector(".rotate").hidden = ["expired", "revoked"].includes(key.state);
   row.querySelector(".revoke").hidden = key.state === "revoked";
   for (const button of row.querySelectorAll("button")) button.ariaLabel = `${button.textContent} ${key.name}`;
 }
 
-const budgetOf = ({budget}, spent) =>
-  budget && `${money(spent)} of ${roundMoney(budget.usd)} a ${budget.per}${budget.strict ? ", strict" : ""}`;
+const budgetOf = ({budget, spent_usd}) =>
+  budget && `${money(spent_usd)} of ${roundMoney(budget.usd)} a ${budget.per}${budget.strict ? ", strict" : ""}`;
 
 function limitsOf({limits}) {
   const units = {requests_per_minute: "requests/min", tokens_per_minute: "tokens/min", concurrency: "at once"};

@@ -3,6 +3,7 @@ import {find, put} from "./elements.js";
 import {readKeys} from "./keys.js";
 import {readRequests} from "./requests.js";
 import {reason} from "./server.js";
+import {readStatus} from "./status.js";
 import {readUsage} from "./usage.js";
 
 const EVERY = 10_000; // milliseconds between two refreshes
@@ -15,7 +16,7 @@ export async function refresh() {
   clearTimeout(timer);
   running.abort();
   const {signal} = running = new AbortController();
-  const ends = await Promise.allSettled([readUsage(signal), readKeys(signal), readRequests(signal)]);
+  const ends = await Promise.allSettled([readUsage(signal), readKeys(signal), readRequests(signal), readStatus(signal)]);
   if (signal.aborted) return;
   report(ends.find(end => end.status === "rejected")?.reason);
   if (!document.hidden) timer = setTimeout(refresh, EVERY);

@@ -3,6 +3,15 @@ import {find, put} from "./elements.js";
 import {showProblems} from "./forms.js";
 import {Refusal, ask} from "./server.js";
 
+const DAY = 86_400_000; // milliseconds
+/** Terms to begin with. A month's budget and an agent's tokens are amounts that few will not want to change. */
+const PRESETS = {
+  app: {requests_per_minute: 60, tokens_per_minute: 100_000, concurrency: 10, "budget.usd": 50, "budget.per": "month"},
+  person: {tokens_per_minute: 500_000, concurrency: 8, "budget.usd": 20, "budget.per": "day"},
+  ci: {requests_per_minute: 30, concurrency: 4, "budget.usd": 5, "budget.per": "day", days: 90},
+  trial: {requests_per_minute: 10, concurrency: 2, "budget.usd": 1, "budget.per": "day", days: 14},
+};
+
 let edited = null; // the name of the key that the form changes, and the terms that it had then; null: it makes a key
 
 /** Open the form, for a new key without one. */
@@ -10,12 +19,20 @@ export function openTerms(key = null) {
   const form = find("create-key");
   if (key || edited) form.reset();
   showProblems(form, []);
-  form.elements.namedItem("name").closest(".field").hidden = Boolean(key);
+  form.elements.namedItem("name").closest(".field").hidden = find("preset-field").hidden = Boolean(key);
   put(find("create-title"), key ? `Edit ${key.name}` : "New key");
   put(find("create-yes"), key ? "Save" : "Create key");
   if (key) fillIn(form, key);
   edited = key && {name: key.name, terms: termsIn(form)};
   find("create").showModal();
+}
+
+/** Fill in what suits the use that was chosen. */
+export function fillPreset({target}) {
+  const {days, ...terms} = PRESETS[target.value] ?? {};
+  const empty = {requests_per_minute: "", tokens_per_minute: "", concurrency: "", "budget.usd": "", "budget.per": "month"};
+  for (const [name, value] of Object.entries({...empty, ...terms})) target.form.elements.namedItem(name).value = value;
+  target.form.elements.namedItem("expires_at").value = days ? localMinute(Date.now() + days * DAY) : "";
 }
 
 function fillIn(form, {limits, budget, models, expires_at, note, owner, admin}) {

@@ -1,15 +1,19 @@
 /** Usage: totals, by day, by key and by model. */
 import {drawDays} from "./chart.js";
 import {copyOf, fill, find, keep, put, sayIfEmpty, setBar} from "./elements.js";
+import {hrefOf} from "./filters.js";
 import {ask} from "./server.js";
+import {tell} from "./status.js";
 import {NOTHING, usage, view} from "./view.js";
 import {DAY, count, dayName, duration, figures, inFull, isoDay, money, taken} from "./words.js";
 
 export async function readUsage(signal) {
   const dates = {since: isoDay(Date.now() - (view().days - 1) * DAY), until: isoDay(Date.now())};
-  const [day, key, model] = await Promise.all(["day", "key", "model"].map(
+  const [day, key, model, parts] = await Promise.all(["day", "key", "model", `day,${view().parts}`].map(
     by => ask(`/admin/usage?${new URLSearchParams({by, ...dates})}`, {signal})));
-  Object.assign(usage, {days: everyDay(day.rows, dates), key: key.rows, model: model.rows, total: day.total});
+  find("simulated").hidden = !day.simulated;
+  Object.assign(usage, {days: everyDay(day.rows, dates), key: key.rows, model: model.rows, total: day.total, parts: parts.rows, of: view().parts});
+  tell({total: day.rows.find(row => row.day === dates.until) ?? NOTHING});
   showUsage();
 }
 
@@ -25,9 +29,9 @@ export function showUsage() {
   showTotals(usage.total);
   drawDays();
   keep(find("days"), new Map([...usage.days].reverse().map(row => [row.day, row])), copyOf("day-row"), (element, row) =>
-    fill(element, {name: {text: dayName(row.day), title: row.day}, ...figures(row)}));
-  showShares(find("by-key"), new Map(usage.key.map(row => [row.key ?? "anonymous", row])));
-  showShares(find("by-model"), new Map(usage.model.map(row => [row.model, row])));
+    showFigures(element, row, {since: row.day, until: row.day}, {text: dayName(row.day), title: row.day}));
+  showShares(find("by-key"), "key", new Map(usage.key.map(row => [row.key ?? "anonymous", row])));
+  showShares(find("by-model"), "model", new Map(usage.model.map(row => [row.model, row])));
 }
 
 function showTotals(total) {
@@ -42,13 +46,20 @@ function showTotals(total) {
   for (const [name, note] of Object.entries(notes)) fill(find("totals"), {[name]: total.requests ? note : ""});
 }
 
-/** @param {Map<string, object>} rows by name */
-function showShares(table, rows) {
+/** A row's name and figures, which lead to the requests behind them. */
+function showFigures(element, row, wanted, name) {
+  fill(element, {name, ...figures(row)});
+  element.querySelector('[data-of="name"]').href = hrefOf(wanted);
+  element.querySelector('[data-of="failed"]').href = hrefOf({...wanted, outcome: "failed"});
+}
+
+/** @param {Map<string, object>} rows by name @param {"key" | "model"} of whose names they are */
+function showShares(table, of, rows) {
   const {measure} = view();
   const sorted = [...rows].sort(([, one], [, other]) => other[measure] - one[measure]);
   const most = sorted[0]?.[1][measure] || 1;
   keep(table.tBodies[0], new Map(sorted.map(pair => [pair[0], pair])), copyOf("share-row"), (element, [name, row]) => {
-    fill(element, {name: inFull(name), ...figures(row)});
+    showFigures(element, row, {[of]: name}, inFull(name));
     setBar(element, row[measure] / most);
   });
   for (const head of table.querySelectorAll("[data-measure]")) {

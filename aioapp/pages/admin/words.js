@@ -49,6 +49,28 @@ export function moment(at, format) {
   return {text: format.format(date), title: date.toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC"), at};
 }
 
+const lastDayFormat = new Intl.DateTimeFormat(undefined, {dateStyle: "medium", timeZone: "UTC"});
+
+/** When a key ends: its last day, in UTC, where it is one. @returns {Words} */
+export function ending(at) {
+  const date = new Date(at);
+  const midnight = date.getTime() % 86_400_000 === 0;
+  const last = midnight ? new Date(date.getTime() - 1000) : date;
+  const words = moment(at, dateFormat);
+  return last.getTime() % 86_400_000 === 86_399_000 ? {...words, text: lastDayFormat.format(last)} : words;
+}
+
+const since = new Intl.RelativeTimeFormat("en", {numeric: "auto"});
+const AGES = [["day", DAY], ["hour", 3_600_000], ["minute", 60_000], ["second", 1000]];
+
+/** How long ago it was, with the time itself as its title. @returns {Words} */
+export function ago(at) {
+  const age = Date.now() - Date.parse(at);
+  const [unit, length] = AGES.find(([, length]) => age >= length) ?? ["second", 1000];
+  const exact = moment(at, timeFormat);
+  return typeof exact === "string" ? exact : {...exact, text: since.format(-Math.floor(age / length), unit), title: `${exact.text}, ${exact.title}`};
+}
+
 /** Tokens that went in, however they are priced. */
 export const taken = of => of.input_tokens + of.cache_creation_input_tokens + of.cache_read_input_tokens;
 

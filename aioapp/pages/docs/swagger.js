@@ -2,32 +2,18 @@
 const dark = matchMedia("(prefers-color-scheme: dark)").matches;
 document.documentElement.classList.toggle("dark-mode", dark);
 
-// A key is kept for this tab, through a reload, until the tab is closed or somebody logs out. Swagger UI's own
-// `persistAuthorization` would write it to localStorage, where it outlives the browser on a machine that others use.
-const KEPT = "aioapp.authorized";
-
-function kept() {
-  try {
-    return JSON.parse(sessionStorage.getItem(KEPT));
-  } catch {
-    return null; // it is not ours, or the browser keeps nothing
-  }
-}
-
-function keep(authorized) {
-  try {
-    sessionStorage.setItem(KEPT, JSON.stringify(authorized));
-  } catch {
-    // the browser keeps nothing: then the key is shown again after a reload
-  }
-}
-
-// It calls this after each login and logout.
-const keptForTheTab = {
-  statePlugins: {auth: {wrapActions: {
-    persistAuthorizationIfNeeded: (original, system) => () => keep(system.authSelectors.authorized().toJS()),
-  }}},
+/**
+ * The key that was given stays for as long as this tab, and comes back when the page is loaded again. Swagger UI's own
+ * `persistAuthorization` would leave it in the browser for whoever uses it next.
+ */
+const KEPT = "aioapp-authorization";
+const keep = system => sessionStorage.setItem(KEPT, JSON.stringify(system.authSelectors.authorized().toJS()));
+const kept = (action, system) => given => {
+  action(given);
+  keep(system);
 };
+const keptForThisTab = {statePlugins: {auth: {wrapActions: {
+  authorizeWithPersistOption: kept, logoutWithPersistOption: kept}}}};
 
 const ui = SwaggerUIBundle({
   url: "openapi.json",
@@ -36,9 +22,9 @@ const ui = SwaggerUIBundle({
   displayOperationId: false,
   tryItOutEnabled: true,
   validatorUrl: null, // its badge would tell swagger.io where this server is
-  plugins: [() => keptForTheTab],
+  plugins: [keptForThisTab],
   onComplete: () => {
-    const authorized = kept();
+    const authorized = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
     if (authorized) ui.authActions.restoreAuthorization({authorized});
   },
 });

@@ -2,10 +2,11 @@
 from functools import partial
 
 from aioapp.callers import Caller, Spent
+from aioapp.errors import StoreUnavailable
 from aioapp.limits import Remaining
 from aioapp.store.embedded.board.purse import Stale
 from aioapp.store.embedded.board.turns import Busy
-from aioapp.store.embedded.limiter import Limiter, Reservation, patiently
+from aioapp.store.embedded.limiter import Limiter, Reservation, check_fits, patiently
 from aioapp.store.embedded.usage import EmbeddedUsage
 
 LOOKS = 5
@@ -30,7 +31,11 @@ class EmbeddedAllowance:
 
     async def reserve(self, caller: Caller, *, tokens: int, nanodollars: int) -> Reservation:
         for _ in range(LOOKS):
-            known = self._usage.known(caller)
+            try:
+                known = self._usage.known(caller)
+            except StoreUnavailable:
+                check_fits(caller, tokens=tokens, nanodollars=nanodollars)  # that waiting will not help comes first
+                raise
             try:
                 return await self._reserve(caller, tokens=tokens, nanodollars=nanodollars, spent=known)
             except Stale:

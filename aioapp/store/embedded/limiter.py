@@ -83,12 +83,9 @@ class Limiter:
         limits, wanted = caller.limits, None
         if spent is not None and caller.budget is not None:
             wanted = budgets.Wanted(caller.budget, nanodollars, spent)
-            if nanodollars > caller.budget.nanodollars:
-                raise budgets.too_dear(caller.budget, nanodollars)
         if wanted is None and limits.tokens_per_minute is None and limits.concurrency is None:
             return Reservation()
-        if limits.tokens_per_minute is not None and tokens > limits.tokens_per_minute:
-            raise rules.too_many(tokens, limits.tokens_per_minute)
+        check_fits(caller, tokens=tokens, nanodollars=nanodollars)
         return self._turns.turn(partial(self._reserve, caller=caller, tokens=tokens, wanted=wanted))
 
     def charge(self, caller: Caller, nanodollars: int) -> None:
@@ -165,6 +162,15 @@ class Limiter:
         account = directory.account(name, second)
         account.purse.wrote(nanodollars, day=day, moment=directory.next_moment())  # first: killed here, it counts twice
         directory.put(account, second, name=name, share=self._turns.share(name))
+
+
+def check_fits(caller: Caller, *, tokens: int, nanodollars: int) -> None:
+    """Raises `BadRequest` for what is more than there ever is: to wait would not help."""
+    if caller.budget is not None and nanodollars > caller.budget.nanodollars:
+        raise budgets.too_dear(caller.budget, nanodollars)
+    most = caller.limits.tokens_per_minute
+    if most is not None and tokens > most:
+        raise rules.too_many(tokens, most)
 
 
 class Late(Protocol):

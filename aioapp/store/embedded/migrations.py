@@ -157,4 +157,26 @@ MIGRATIONS = (
     CREATE INDEX requests_at ON requests (at);
     CREATE INDEX requests_id ON requests (request_id);
     """,
+    """
+    -- What operators are told, each once: whichever process has its row in first has it sent.
+    CREATE TABLE alerts (
+        id TEXT NOT NULL PRIMARY KEY,   -- under which it is sent, however often
+        type TEXT NOT NULL,
+        subject TEXT NOT NULL,          -- a key's name, "*" for the whole server, or empty
+        period TEXT NOT NULL,           -- of a budget, with its amount; or which outage it is
+        body BLOB NOT NULL,             -- as it is sent
+        kept_until TEXT NOT NULL,       -- it need not be remembered any longer
+        tries INTEGER NOT NULL,
+        due_at TEXT,                    -- when it is tried next, if it is to be
+        UNIQUE (type, subject, period)
+    ) STRICT;
+    CREATE INDEX alerts_due ON alerts (due_at) WHERE due_at IS NOT NULL;
+
+    -- What did not work, and whether that goes on: the latest of each kind, in Unix seconds.
+    CREATE TABLE outages (
+        what TEXT NOT NULL PRIMARY KEY,
+        began_at REAL NOT NULL,
+        ended_at REAL
+    ) STRICT, WITHOUT ROWID;
+    """,
 )

@@ -3,19 +3,19 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from sqlite3 import Connection
 from typing import NamedTuple, NoReturn, Protocol
 
-from aioapp.callers import Caller, Spent
+from aioapp.callers import Caller, Spent, Standing
 from aioapp.errors import StoreUnavailable
-from aioapp.store.embedded import reports, usage_table
+from aioapp.store.embedded import reports, request_log, usage_table
 from aioapp.store.embedded.database import RETRY_AFTER, Database
 from aioapp.store.embedded.limiter import Late, patiently
-from aioapp.usage.buffer import Pending
-from aioapp.usage.usage_store import By, Figures
+from aioapp.usage.buffer import KEPT, Pending
+from aioapp.usage.usage_store import By, Figures, RequestsPage, Wanted
 
 REFRESH = 0.5
 """Seconds between two looks at what other processes wrote."""
@@ -49,17 +49,21 @@ class EmbeddedUsage:
     """A `UsageStore` in an SQLite database. All but what is awaited is to be called on the event loop.
 
     What others write is known at most about a second later; budgets are exact all the same, for what is spent and not
-    yet written is on the limiter's board. `reports` is the same database for questions that may take seconds.
+    yet written is on the limiter's board. `reports` is the same database for questions that may take seconds,
+    and `keys`, where that is another one, also keeps when each key was used last.
     """
 
     def __init__(
-            self, database: Database, counts: Counts, *, reports: Database | None = None,
+            self, database: Database, counts: Counts, *, reports: Database | None = None, keys: Database | None = None,
+            keep: int = KEPT,
             clock: Callable[[], datetime] = partial(datetime.now, UTC),
             monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._reports = reports or database
+        self._keys = keys
         self._counts = counts
+        self._keep = keep
         self._clock = clock
         self._monotonic = monotonic
         self._looked = monotonic()
@@ -100,11 +104,17 @@ class EmbeddedUsage:
             return 0
         return self._written[caller.key or "", caller.budget.period(self._clock())]
 
+    @property
+    def sums(self) -> Mapping[tuple[str, str], int]:
+        return self._written
+
     async def add(self, batch: Pending) -> None:
         """A write that has begun is seen to its end, whoever stops waiting for it: only then it is known."""
         async with self._alone:
             try:
-                await self._database.write(partial(usage_table.write, batch=batch))
+                if self._keys is not None:  # first: it does no harm to do that again
+                    await self._keys.write(partial(usage_table.write_used, batch=batch))
+                await self._database.write(partial(usage_table.write, batch=batch, keep=self._keep))
             except Exception:
                 self._failing = True
                 raise
@@ -142,14 +152,23 @@ class EmbeddedUsage:
     async def total(self, *, since: date, until: date, key: str | None = None) -> Figures:
         return await self._reports.read(partial(reports.total, since=since, until=until, key=key))
 
-    async def by(self, column: By, *, since: date, until: date) -> tuple[Figures, list[Figures]]:
-        return await self._reports.read(partial(reports.total_and_by, column=column, since=since, until=until))
+    async def by(self, columns: Sequence[By], *, since: date, until: date) -> tuple[Figures, list[Figures]]:
+        keys = self._keys or self._database
+        owners = await keys.read(reports.owners) if "owner" in columns else {}
+        return await self._reports.read(
+            partial(reports.total_and_by, columns=columns, since=since, until=until, owners=owners))
+
+    async def refusals(self, *, since: date, until: date, key: str | None = None) -> list[Figures]:
+        return await self._reports.read(partial(reports.refusals, since=since, until=until, key=key))
+
+    async def standings(self, *, at: datetime, key: str | None = None) -> Mapping[str, Standing]:
+        return await self._reports.read(partial(reports.standings, at=at, key=key))
 
     async def own(self, key: str | None, *, today: date) -> Figures:
         return await self._reports.read(partial(reports.own, key=key, today=today))
 
-    async def latest(self, *, limit: int, key: str | None = None) -> list[Figures]:
-        return await self._reports.read(partial(reports.latest, limit=limit, key=key))
+    async def requests(self, wanted: Wanted, *, limit: int, cursor: str | None = None) -> RequestsPage:
+        return await self._reports.read(partial(request_log.page, wanted=wanted, limit=limit, cursor=cursor))
 
     async def _new_mark(self) -> object | None:
         try:

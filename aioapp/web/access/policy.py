@@ -10,14 +10,15 @@ from warnings import warn
 from aiohttp import hdrs, web
 
 from aioapp.callers import Caller
-from aioapp.errors import Forbidden
+from aioapp.errors import BadRequest, Forbidden
 from aioapp.generation import Admission
 from aioapp.keys.authenticator import Peer
 from aioapp.services import Services
-from aioapp.web.context import ADMISSION, ALLOWANCE, CALLER, REQUEST_ID, SERVICES
+from aioapp.web.context import ADMISSION, ALLOWANCE, CALLER, REQUEST_ID, SERVICES, TURNED_AWAY
 from aioapp.web.endpoint import Access, Endpoint, Handler
 from aioapp.web.error_responses import SHAPES, STREAMED
-from aioapp.web.peer import is_loopback, network_of, reached_at
+from aioapp.web.peer import is_loopback, network_of
+from aioapp.web.proxies import reached_at, remote_of
 
 ACCESS = web.AppKey("access", dict[tuple[web.AbstractResource, str], Access])
 """Whom each method of each resource is for. What is not in it is for callers."""
@@ -28,6 +29,8 @@ FORMER: Mapping[str, Access] = {
 """The names that kinds of access had; they go with the next release."""
 COOKIE = "aioapp_admin"
 EVENT_STREAM = "text/event-stream"
+LONGEST_NAME = 300
+"""Characters of an origin or a host in the log; the longest name has 253."""
 LOOPBACK = re.compile(
     r"((([a-z0-9-]+\.)*localhost)|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 """Names that no other machine can have (RFC 6761 §6.3), and perhaps a port."""
@@ -66,6 +69,8 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
     services, access = app[SERVICES], wanted(request, app)
     request[ALLOWANCE] = services.allowance
     rebinding_refused(request, services)
+    if hdrs.ORIGIN in request.headers:
+        note_origin(request, services)
     if access in ("open", "custom") or is_preflight(request):
         return await handler(request)
     keyring = services.authenticator.keyring
@@ -117,7 +122,7 @@ def introduced(request: web.Request, key: str) -> Caller:
 
 
 def peer_of(request: web.Request) -> Peer:
-    return network_of(request.remote or ""), is_local(request)
+    return network_of(remote_of(request)), is_local(request)
 
 
 def shown(request: web.Request) -> str | None:
@@ -143,6 +148,22 @@ def is_foreign(request: web.Request) -> bool:
     return bool(origins) and origins != {str(reached_at(request).origin())}
 
 
+def note_origin(request: web.Request, services: Services) -> None:
+    """Note for the log which page's origin is not allowed: its browser keeps the answer from it, and does not say."""
+    origins = request.headers.getall(hdrs.ORIGIN)
+    try:
+        foreign = is_foreign(request)
+    except BadRequest:
+        foreign = True
+    refused = [origin for origin in origins if not services.allows(origin)]
+    if foreign and (refused or (request.cookies.get(COOKIE) and shown(request) is None)):
+        request[TURNED_AWAY] = named("origin", (refused or origins)[0])
+
+
+def named(kind: str, text: str) -> str:
+    return f"{kind} {text[:LONGEST_NAME]}"
+
+
 def is_preflight(request: web.Request) -> bool:
     """Whether a browser asks if a page may ask; without a key, but aiohttp-cors answers, and nothing of ours is run."""
     return (request.method == hdrs.METH_OPTIONS and hdrs.ORIGIN in request.headers
@@ -160,6 +181,7 @@ def rebinding_refused(request: web.Request, services: Services) -> None:
     if authenticator.open or not authenticator.keyless:
         return
     if arrived_locally(request) and not LOOPBACK.fullmatch(request.host):
+        request[TURNED_AWAY] = named("host", request.headers.get(hdrs.HOST, ""))
         raise Forbidden("This server has no keys, so it answers only to names of loopback, such as localhost. Create a "
                         "key with `aioapp keys create`, or start the server with --allow-anonymous.")
 

@@ -14,7 +14,7 @@ from aioapp.errors import AppError, ValidationFailed
 from aioapp.web.anthropic_errors import described as described_error, told
 from aioapp.web.endpoint import Access, Content, Endpoint, Shape
 from aioapp.web.middlewares import SANE_ID
-from aioapp.web.openapi.preface import PREFACE, TAGS
+from aioapp.web.openapi import introduction
 from aioapp.web.openapi.streams import components
 from aioapp.web.operations.operation import Operation
 from aioapp.web.schemas import FAILED, INVALID, AnthropicErrorAnswer, ErrorAnswer, ValidationAnswer
@@ -49,8 +49,8 @@ def document(endpoints: Iterable[Endpoint], operations: Sequence[Operation]) -> 
     """The whole document but its servers; it is the same for the same endpoints."""
     spec = APISpec(
         title="aioapp", version=aioapp.__version__, openapi_version="3.1.0", plugins=[MarshmallowPlugin(named)],
-        info={"description": PREFACE, "license": {"name": "MIT", "identifier": "MIT"}},
-        tags=list(TAGS))
+        info={"description": introduction.TEXT.strip(), "license": {"name": "MIT", "identifier": "MIT"}},
+        tags=list(introduction.TAGS))
     for name, header in HEADERS.items():
         spec.components.header(name, dict(header))
     for name, scheme in SCHEMES.items():
@@ -83,7 +83,8 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
         content = {"schema": endpoint.body, "example": dict(endpoint.example)}
-        operation["requestBody"] = {"required": True, "content": {kind: dict(content) for kind in endpoint.kinds}}
+        operation["requestBody"] = {
+            "required": endpoint.body_required, "content": {kind: dict(content) for kind in endpoint.kinds}}
     return operation
 
 

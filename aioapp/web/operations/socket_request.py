@@ -1,4 +1,5 @@
-"""What a caller's frame on a WebSocket says."""
+"""What a caller's frame on a WebSocket says, and what is under way for it."""
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 from aiohttp import WSMsgType
 
 from aioapp import errors
+from aioapp.generation import Generation
 from aioapp.web.operations.operation import Operation
 from aioapp.web.bounds import INTRODUCTION, LARGEST_INTRODUCTION
 from aioapp.web.validation import decoded, row
@@ -21,6 +23,21 @@ class SocketRequest:
     stream: bool = False
     operation: Operation | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A generation under way. Once `ended`, its last frame is on its way and nothing can stop it.
+
+    `status` is that of its last frame, as HTTP would have it; there is no `generation` before Claude is asked.
+    """
+
+    id: str | None
+    task: asyncio.Task[None] | None = None
+    cancelled: bool = False
+    ended: bool = False
+    status: int | None = None
+    generation: Generation | None = None
 
 
 Understand = Callable[[Mapping[str, Any]], SocketRequest]

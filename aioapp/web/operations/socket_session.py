@@ -15,29 +15,15 @@ from aioapp.generation import Admission
 from aioapp.web import answers
 from aioapp.web.access.policy import introduced
 from aioapp.web.access_log import log_frame
-from aioapp.web.context import REQUEST_ID, SERVICES
+from aioapp.web.context import CALLER, REQUEST_ID, SERVICES
 from aioapp.web.error_responses import as_app_error
-from aioapp.web.operations.exchange import Exchange, exchange
+from aioapp.web.operations.exchange import Exchange, exchange, prepared
 from aioapp.web.operations.socket_frames import deltas, encoded, text_frame
-from aioapp.web.operations.socket_request import SocketRequest, Understand, id_of, read, read_first
+from aioapp.web.operations.socket_request import Run, SocketRequest, Understand, id_of, read, read_first
 from aioapp.web.validation import give_way
 
 MOST_AT_ONCE = 8
 ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """A generation under way. Once `ended`, its last frame is on its way and nothing can stop it.
-
-    `status` is that of its last frame, as HTTP would have it.
-    """
-
-    id: str | None
-    task: asyncio.Task[None] | None = None
-    cancelled: bool = False
-    ended: bool = False
-    status: int | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -109,9 +95,9 @@ class SocketSession:
         if asked.id is not None and self._find(asked.id):
             raise errors.BadRequest("A generation with this id is still running.")
         self.caller = authenticator.reauthenticate(self.caller)
-        exchanged = await self._exchange(asked, self.caller)
+        admission = await self._admit(self.caller)
         run = Run(asked.id)
-        run.task = asyncio.create_task(self._run(run, exchanged, stream=asked.stream))
+        run.task = asyncio.create_task(self._run(run, asked, admission=admission))
         self._runs.add(run)
 
     def _cancel(self, id: str | None) -> None:
@@ -124,28 +110,31 @@ class SocketSession:
     def _find(self, id: str) -> Run | None:
         return next((run for run in self._runs if run.id == id), None)
 
-    async def _run(self, run: Run, exchanged: Exchange, *, stream: bool) -> None:
+    async def _run(self, run: Run, asked: SocketRequest, *, admission: Admission) -> None:
         """Answer one request, whatever happens, with one last frame; a caller who has gone needs none."""
         began = time.perf_counter()
         try:
-            last = await self._last_frame(run, exchanged, stream=stream)
+            last = await self._last_frame(run, asked, admission=admission)
             run.ended = True
             await self._send(last, run.id)
         except ConnectionError:
             return
         finally:
             self._runs.discard(run)
-            log_frame(self.request, exchanged.call.generation, status=run.status, seconds=time.perf_counter() - began)
+            log_frame(self.request, admission, generation=run.generation, status=run.status,
+                      seconds=time.perf_counter() - began)
 
-    async def _last_frame(self, run: Run, exchanged: Exchange, *, stream: bool) -> answers.Object:
+    async def _last_frame(self, run: Run, asked: SocketRequest, *, admission: Admission) -> answers.Object:
         try:
-            last = await (self._streamed(exchanged, run.id) if stream else exchanged.whole())
+            exchanged = await self._exchange(asked, admission)
+            run.generation = exchanged.call.generation
+            last = await (self._streamed(exchanged, run.id) if asked.stream else exchanged.whole())
             run.status = 200
             return last
         except ConnectionError:
             raise
         except Exception as error:
-            return self._failed(run, as_app_error(error, self.request, admission=exchanged.call.admission))
+            return self._failed(run, as_app_error(error, self.request, admission=admission))
         except asyncio.CancelledError:
             if not run.cancelled:
                 raise
@@ -164,15 +153,21 @@ class SocketSession:
                 start = []
         if start:
             await self._write(start)
-        return {"type": "done", **exchanged.answer()}
+        return {"type": "done", **await exchanged.finished()}
 
-    async def _exchange(self, asked: SocketRequest, caller: Caller) -> Exchange:
-        assert asked.operation is not None
-        services = self.request.app[SERVICES]
+    async def _admit(self, caller: Caller) -> Admission:
         self._count += 1
-        counted = await services.allowance.admit(caller)
-        admission = self._admission(counted=counted)
-        return exchange(asked.operation, asked.body, services=services, live=asked.stream, admission=admission)
+        counted = await self.request.app[SERVICES].allowance.admit(caller)
+        return self._admission(counted=counted)
+
+    async def _exchange(self, asked: SocketRequest, admission: Admission) -> Exchange:
+        operation, body = asked.operation, asked.body
+        assert operation is not None
+        if operation.prepare is not None:
+            self.request[CALLER] = admission.caller  # the key may have come in a frame
+            body = await prepared(self.request, operation, body=body)
+        return exchange(
+            operation, body, services=self.request.app[SERVICES], live=asked.stream, admission=admission)
 
     def _admission(self, *, counted: int = 0) -> Admission:
         request_id = f"{self.request[REQUEST_ID]}.{self._count}"

@@ -11,7 +11,7 @@ from aioapp.web.endpoint import Endpoint, read_body
 from aioapp.web.error_responses import as_app_error, has_left
 from aioapp.web.event_stream import HEARTBEATS, EventStream
 from aioapp.web.fields import choice
-from aioapp.web.operations.exchange import Exchange, requested
+from aioapp.web.operations.exchange import Exchange, prepared, requested
 from aioapp.web.operations.operation import UPSTREAM_ERRORS, Operation
 from aioapp.web.schemas import Body, ref, stream_of
 
@@ -24,15 +24,18 @@ def stream(operation: Operation) -> Endpoint:
     schema = body()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        asked_for = await read_body(request, schema)
+        asked_for: dict[str, Any] = await read_body(request, schema)
         send = FORMATS[asked_for.pop("format")]
+        if operation.prepare is not None:
+            asked_for = dict(await prepared(request, operation, body=asked_for))
         return await answered(request, requested(request, operation, body=asked_for, live=True), send=send)
 
     return Endpoint(
         name=f"{operation.name}Stream", method="POST", path=operation.stream_path, handler=handle, tag="Claude",
         summary=f"{operation.summary}, as server-sent events", description=operation.description, body=body,
         example=operation.example, answers={200: {"text/event-stream": ref(stream_of(operation.answer))}},
-        sample="data: Async programming\n\ndata:  lets one thread wait.\n\ndata: [DONE]\n\n", errors=UPSTREAM_ERRORS)
+        sample="data: Async programming\n\ndata:  lets one thread wait.\n\ndata: [DONE]\n\n",
+        errors=(*UPSTREAM_ERRORS, *operation.errors))
 
 
 def stream_body(operation: Operation) -> type[Body]:
@@ -64,6 +67,8 @@ async def send_text(exchange: Exchange, events: EventStream) -> None:
     async with aclosing(exchange.pieces()) as batches:
         async for pieces in batches:
             await events.send(text_events(pieces))
+    if exchange.works is not None:
+        await exchange.finished()  # what it gives has no place here, but what it checks or keeps is done
     await events.end(DONE)
 
 
@@ -73,7 +78,7 @@ async def send_events(exchange: Exchange, events: EventStream) -> None:
         async for pieces in batches:
             await events.send(b"".join([*start, *map(delta_event, pieces)]))
             start = []
-    await events.send(b"".join([*start, object_event("done", {"type": "done", **exchange.answer()})]))
+    await events.send(b"".join([*start, object_event("done", {"type": "done", **await exchange.finished()})]))
     await events.end()
 
 

@@ -24,13 +24,12 @@ Phase = Literal["opened", "head", "received", "handling", "unread", "idle", "soc
 
 
 class Connection(web.RequestHandler):
-    """`enter` counts it in, and gives why it must be refused, if it must be; `leave` counts it out.
-
-    A subclass: that is how aiohttp shows a connection's bytes and lets what its parser refuses have a shape. Of what is
-    private it reads `_messages`, the requests that are parsed and wait: nothing else tells them."""
+    """`enter` counts it in, and gives why it must be refused, if it must be; `leave` counts it out. One that is
+    `retiring` is closed after its next answer, which says so. A subclass: so aiohttp shows a connection's bytes and
+    lets what its parser refuses have a shape. Of what is private it reads `_messages`, the requests that wait."""
 
     __slots__ = ("_backlog", "_body", "_clock", "_count_in", "_count_out", "_deadlines", "_due", "_head", "_heads",
-                 "_largest", "_late", "_link", "_phase")
+                 "_largest", "_late", "_link", "_phase", "retiring")
 
     def __init__(
             self, server: web.Server, *, enter: Callable[["Connection", asyncio.BaseTransport], AppError | None],
@@ -41,7 +40,7 @@ class Connection(web.RequestHandler):
         self._link: asyncio.Transport | None = None  # aiohttp lets go of its own before everything is sent
         self._body: StreamReader = EMPTY_PAYLOAD
         self._heads, self._backlog = Heads(), Backlog(patience=deadlines.stall)
-        self._late, self._head, self._largest, self._due = False, 0, LARGEST_BODY, inf
+        self._late, self._head, self._largest, self._due, self.retiring = False, 0, LARGEST_BODY, inf, False
         self._enter("opened", deadlines.first_byte)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,6 +87,8 @@ class Connection(web.RequestHandler):
     async def finish_response(
             self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None,
     ) -> tuple[web.StreamResponse, bool]:
+        if self.retiring and not resp.prepared:
+            resp.force_close()
         try:
             return await super().finish_response(request, resp, start_time)
         finally:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from aioapp.errors import AppError, LimitReached, TooManyConnections
 from aioapp.web.peer import network_of
+from aioapp.web.proxies import Proxies
 from aioapp.web.bounds import MOST_UNSENT, TOLD, Bounds
 from aioapp.web.server.connection import Connection
 
@@ -25,12 +26,13 @@ class Connections:
     """What a site asks for a connection to each caller, in the place of aiohttp's `Server`.
 
     `keyless` says whether callers cannot be told apart but by where they are; `clock` is in seconds and never goes
-    back; `options` are aiohttp's for each connection.
+    back; `options` are aiohttp's for each connection; `proxies` bring the connections of many callers.
     """
 
     def __init__(self, server: web.Server, *, bounds: Bounds, keyless: Callable[[], bool], options: Mapping[str, Any],
-                 clock: Callable[[], float]) -> None:
+                 clock: Callable[[], float], proxies: Proxies) -> None:
         self._server = server
+        self._proxies = proxies
         self._bounds = bounds
         self._keyless = keyless
         self._options = options
@@ -39,6 +41,7 @@ class Connections:
         self._from: Counter[str] = Counter()
         self._told: set[Connection] = set()
         self._refused = 0
+        self._retiring = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> Connection:
@@ -57,12 +60,13 @@ class Connections:
 
     def enter(self, connection: Connection, transport: asyncio.BaseTransport) -> AppError | None:
         """Count it in. Gives why it must be refused, if it must be."""
-        place = place_of(transport.get_extra_info("peername"))
+        place = place_of(transport.get_extra_info("peername"), proxies=self._proxies)
         error = self._refusal(place)
         if error is None:
             hold_little(cast(asyncio.WriteTransport, transport))  # uvloop's is none by its class
             self._open[connection] = place
             self._from[place] += 1
+            connection.retiring = self._retiring
             return None
         self._refused += 1
         if len(self._told) >= TOLD:
@@ -85,6 +89,12 @@ class Connections:
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    def retire(self) -> None:
+        """Let each connection end with its next answer: others are made elsewhere."""
+        self._retiring = True
+        for connection in self._open:
+            connection.retiring = True
 
     def sweep(self) -> None:
         """Hold all connections to their deadlines; one line in the log says what callers failed to do."""
@@ -122,9 +132,9 @@ class Connections:
         return None
 
 
-def place_of(peer: object) -> str:
-    """Where the caller is, empty where that cannot be told (a Unix socket, say)."""
-    return network_of(peer[0]) if isinstance(peer, tuple) else ""
+def place_of(peer: object, *, proxies: Proxies) -> str:
+    """Where the caller is, empty where that cannot be told: behind a proxy, or at the end of a Unix socket."""
+    return network_of(peer[0]) if isinstance(peer, tuple) and not proxies.trusts(peer[0]) else ""
 
 
 def hold_little(transport: asyncio.WriteTransport) -> None:

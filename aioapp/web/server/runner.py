@@ -9,6 +9,7 @@ from aiohttp import web
 
 from aioapp.web.context import REFUSED, SERVICES
 from aioapp.web.bounds import LARGEST_LINE, Bounds
+from aioapp.web.proxies import PROXIES, Proxies
 from aioapp.web.server.connection import Connection
 from aioapp.web.server.connection_limits import Connections
 
@@ -46,7 +47,8 @@ class Runner(web.AppRunner):
             "max_line_size": LARGEST_LINE,
         }
         self._connections = Connections(
-            server, bounds=self._bounds, keyless=self._keyless, clock=self._clock, options=options)
+            server, bounds=self._bounds, keyless=self._keyless, clock=self._clock, options=options,
+            proxies=self.app.get(PROXIES, Proxies(())))
         self._connections.start()
 
     async def cleanup(self) -> None:

@@ -1,0 +1,1 @@
+"""What an operator is told without asking: budgets, Claude's refusal of the credentials, and the database."""
