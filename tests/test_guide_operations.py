@@ -14,7 +14,7 @@ from aioapp.telemetry.metrics import Metrics
 from tests.conftest import Serve
 from tests.generations import ended
 from tests.keyed import database, make_key
-from tests.test_readme import PAGES, aioapp, blocks, output_of, table
+from tests.documents import PAGES, aioapp, blocks, output_of, table
 
 [OPERATIONS] = [path.read_text(encoding="utf-8") for path in PAGES if path.stem == "operations"]
 

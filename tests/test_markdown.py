@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from aioapp.web.markdown import article
-from tests.test_readme import PAGES, ROOT
+from tests.documents import PAGES, ROOT
 
 
 class Outline(HTMLParser):
