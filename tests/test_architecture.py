@@ -239,7 +239,7 @@ COVERED = {
     "credentials.static": "credentials", "endpoints.admin.audit": "admin_audit",
     "endpoints.admin.requests": "admin_usage", "endpoints.admin.usage": "admin_usage",
     "endpoints.auth_status": "conformance",
-    "endpoints.health": "conformance", "endpoints.metrics": "telemetry_metrics", "endpoints.v1.messages": "relay",
+    "endpoints.metrics": "telemetry_metrics", "endpoints.v1.messages": "relay",
     "endpoints.v1.models": "relay", "endpoints.v1.others": "relay", "endpoints.v1.passed": "relay",
     "endpoints.usage": "usage_endpoint", "endpoints.usage_schemas": "openapi", "keys.grants": "admin_keys",
     "keys.key_store": "store_keys", "keys.text": "cli_keys", "limits.allowance": "layers",

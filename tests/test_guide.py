@@ -104,6 +104,12 @@ async def test_the_front_door_is_for_browsers_and_programs_get_what_they_got(
             assert response.status == status, path
 
 
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/admin"])
+async def test_the_other_pages_lead_to_the_guide(serve: Serve, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(await serve() + path) as response:
+        assert 'href="/guide"' in await response.text()
+
+
 async def test_every_page_is_shown_without_internet_and_fits_a_phone(serve: Serve, browser: Browser) -> None:
     url = await serve()
     page = await browser.open_page(url)

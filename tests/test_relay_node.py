@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.keyed import make_key
-from tests.test_readme import Block, blocks, line_of, output_of
+from tests.documents import Block, blocks, line_of, output_of
 
 COUNTED = "1, 2, 3, 4, 5"
 FORBIDDEN = "Your key may not use the model claude-haiku-5-5. It may use: claude-sonnet-*, simulate-*."
