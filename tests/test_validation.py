@@ -91,7 +91,7 @@ async def test_a_large_body_gives_others_their_turn_before_it_is_made_a_prompt(
     async with turns.counted():
         await ask(http, url, json.dumps({"prompt": "x" * size}).encode())
     held, made = turns.noted
-    assert (made > held) is given
+    assert (made > held) is (given or ask is by_frame)  # a frame's prompt is made in the frame's own task
 
 
 async def test_frames_that_are_there_already_give_others_a_turn_between_each_and_the_next(
