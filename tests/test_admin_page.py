@@ -230,6 +230,34 @@ async def test_a_lead_sees_a_key_near_its_budget_spend_it_and_be_refused_and_lif
     assert failed == page.blocked == []
 
 
+async def test_tables_are_sorted_by_a_click_on_a_column_and_stay_so(
+        serve: Serve, browser: Browser, boss: str) -> None:
+    for name, spent in (("b", 0.3), ("a", 0.1), ("c", 0.2)):
+        make_key(name, usd=1.0, spent=spent)
+    page = await browser.open_page(f"{await serve()}/admin")
+    await sign_in(page, boss)
+    await page.wait_for("document.querySelectorAll('#by-key tbody tr').length === 3")
+
+    async def order(table: str) -> tuple[str, list[str]]:
+        names = await page.evaluate(f"[...document.querySelectorAll('#{table} tbody tr')].map(row => row.dataset.id)")
+        heads = await page.evaluate(
+            f"[...document.querySelectorAll('#{table} [aria-sort]')].map(head => head.innerText + ' ' + head.ariaSort)")
+        return " ".join(heads), names
+
+    assert await order("by-key") == ("Cost descending", ["b", "c", "a"])
+    await page.click("#by-key [data-sort=name]")
+    assert await order("by-key") == ("Key ascending", ["a", "b", "c"])
+    await page.click("#by-key [data-sort=name]")
+    assert await order("by-key") == ("Key descending", ["c", "b", "a"])
+    assert await order("keys") == ("State ascending", ["a", "b", "boss", "c"])
+    await page.click("#keys [data-sort=spent]")
+    assert await order("keys") == ("Budget descending", ["b", "c", "a", "boss"])
+    await page.click("[name=days][value='7']")  # it is read again
+    await page.wait_for("document.querySelectorAll('#days tr').length === 7")
+    assert await order("by-key") == ("Key descending", ["c", "b", "a"])
+    assert (await order("keys"))[1] == ["b", "c", "a", "boss"]
+
+
 async def test_no_serious_fault_of_accessibility_is_found(
         serve: Serve, http: aiohttp.ClientSession, browser: Browser, boss: str, installed: Path) -> None:
     make_key("near", usd=1.0, spent=0.9, note="for the fair", owner="ada@example.com")

@@ -12,9 +12,10 @@ import {actOnKey, confirm, copySecret, forgetSecret, saveKey} from "./dialogs.js
 import {find} from "./elements.js";
 import {changeFilters, showFilters} from "./filters.js";
 import {attempt} from "./forms.js";
-import {narrowKeys} from "./keys.js";
+import {narrowKeys, showKeys} from "./keys.js";
 import {refresh, rest} from "./refresh.js";
 import {actOnRequest} from "./requests.js";
+import {chooseOrder} from "./sorting.js";
 import {fillPreset, openTerms} from "./terms.js";
 import {showUsage} from "./usage.js";
 
@@ -32,7 +33,8 @@ function submitted(act) {
 on("view", {change: ({target}) => target.name === "measure" ? showUsage() : refresh()});
 on("by-day", {pointermove: pointAt, pointerdown: pointAt, pointerleave: pointAt});
 on("find-key", {input: narrowKeys});
-on("keys", {click: actOnKey});
+on("keys", {click: event => chooseOrder(event) ? showKeys() : actOnKey(event)});
+for (const table of ["by-key", "by-model"]) on(table, {click: event => chooseOrder(event) && showUsage()});
 on("filters", {change: changeFilters, submit: event => event.preventDefault()});
 on("requests", {click: actOnRequest});
 on("new-key", {click: () => openTerms()});

@@ -2,25 +2,39 @@
 import {copyOf, fill, find, keep, sayIfEmpty, setBar} from "./elements.js";
 import {leadTo, showFilters} from "./filters.js";
 import {ask} from "./server.js";
+import {inOrder} from "./sorting.js";
 import {tell} from "./status.js";
 import {count, dateFormat, ending, inFull, moment, money, roundMoney} from "./words.js";
 
 const known = new Map(); // the keys that the page shows, by name
 
+const STATES = ["spent", "limited", "near_budget", "expires_soon", "active", "expired", "revoked"];
+const VALUES = {
+  name: key => key.name,
+  state: key => STATES.indexOf(key.state),
+  spent: key => key.budget ? key.spent_usd / key.budget.usd : -1,
+  expires: key => key.expires_at ? Date.parse(key.expires_at) : 8.64e15, // the last time that there is
+  used: key => key.last_used_at ? Date.parse(key.last_used_at) : 0,
+};
+
 export const keyNamed = name => known.get(name);
 
 export async function readKeys(signal) {
   const {keys} = await ask("/admin/keys", {signal});
-  const order = ["spent", "limited", "near_budget", "expires_soon", "active", "expired", "revoked"];
-  keys.sort((one, other) => order.indexOf(one.state) - order.indexOf(other.state) || one.name.localeCompare(other.name));
+  keys.sort((one, other) => one.name.localeCompare(other.name));
   known.clear();
   for (const key of keys) known.set(key.name, key);
-  keep(find("keys").tBodies[0], new Map(keys.map(key => [key.name, key])), copyOf("key-row"), showKey);
+  showKeys();
   keep(find("request-key"), new Map(keys.map(key => [key.name, key.name])), () => new Option(),
     (option, name) => Object.assign(option, {text: name, value: name}));
   showFilters();
   narrowKeys();
   tell({keys});
+}
+
+export function showKeys() {
+  const rows = inOrder(find("keys"), [...known.values()], VALUES, {by: "state", down: false});
+  keep(find("keys").tBodies[0], new Map(rows.map(key => [key.name, key])), copyOf("key-row"), showKey);
 }
 
 function showKey(row, key) {

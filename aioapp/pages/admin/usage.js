@@ -3,9 +3,15 @@ import {drawDays} from "./chart.js";
 import {copyOf, fill, find, keep, put, sayIfEmpty, setBar} from "./elements.js";
 import {hrefOf} from "./filters.js";
 import {ask} from "./server.js";
+import {inOrder} from "./sorting.js";
 import {tell} from "./status.js";
 import {NOTHING, usage, view} from "./view.js";
 import {DAY, count, dayName, duration, figures, inFull, isoDay, money, taken} from "./words.js";
+
+const VALUES = {
+  name: ([name]) => name, cost_usd: ([, row]) => row.cost_usd, tokens: ([, row]) => row.tokens,
+  requests: ([, row]) => row.requests, failed: ([, row]) => row.failed,
+};
 
 export async function readUsage(signal) {
   const dates = {since: isoDay(Date.now() - (view().days - 1) * DAY), until: isoDay(Date.now())};
@@ -56,14 +62,11 @@ function showFigures(element, row, wanted, name) {
 /** @param {Map<string, object>} rows by name @param {"key" | "model"} of whose names they are */
 function showShares(table, of, rows) {
   const {measure} = view();
-  const sorted = [...rows].sort(([, one], [, other]) => other[measure] - one[measure]);
-  const most = sorted[0]?.[1][measure] || 1;
+  const sorted = inOrder(table, [...rows], VALUES, {by: measure, down: true});
+  const most = Math.max(...sorted.map(([, row]) => row[measure])) || 1;
   keep(table.tBodies[0], new Map(sorted.map(pair => [pair[0], pair])), copyOf("share-row"), (element, [name, row]) => {
     showFigures(element, row, {[of]: name}, inFull(name));
     setBar(element, row[measure] / most);
   });
-  for (const head of table.querySelectorAll("[data-measure]")) {
-    head.ariaSort = head.dataset.measure === measure ? "descending" : null;
-  }
   sayIfEmpty(table, "Nothing in these days.");
 }
